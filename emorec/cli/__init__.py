@@ -1,0 +1,1 @@
+"""The `emorec` command: one short absl app a subcommand."""

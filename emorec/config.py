@@ -1,0 +1,357 @@
+"""The config tree: frozen dataclasses, the only place of emorec's defaults.
+
+Flags hold paths and choices of one run; every other knob is a field here and
+is overridden by name, `--set clip.face_margin=0.3`. The resolved config is
+written beside every product. `Config.data_hash()` covers the sections that
+decide a record's content, so that records, models and clips that do not fit
+each other are refused by name.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable
+
+from emorec.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    """How frames come out of a file (`emorec.video.reader`).
+
+    Attributes:
+        fps: Frames analysed per second. Ours: the paper's rate is lost.
+        max_pixels: Largest width x height that is decoded.
+        frame_timeout_s: Longest time in seconds that one frame may take to
+            decode.
+        max_file_bytes: Largest file that is opened.
+        buffer_frames: Decoded frames that may wait for the detector.
+    """
+
+    fps: float = 8.0
+    max_pixels: int = 8192 * 4320
+    frame_timeout_s: float = 20.0
+    max_file_bytes: int = 64 << 30
+    buffer_frames: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorConfig:
+    """The face detector (`emorec.video.faces`).
+
+    Attributes:
+        input_width: Frames wider than this are reduced to it before
+            detection, in pixels; 0 keeps the full width.
+        min_face_size: Smallest face side that is looked for, in pixels of
+            the frame as it is analysed (after `input_width`).
+        scale_factor: Ratio between two levels of the image pyramid.
+        thresholds: Score thresholds of PNet, RNet and ONet.
+        batch_frames: Frames that go through the networks together.
+        max_faces: Most faces kept in one frame, the best scores first.
+    """
+
+    input_width: int = 640
+    min_face_size: int = 32
+    scale_factor: float = 0.709
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
+    batch_frames: int = 8
+    max_faces: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackConfig:
+    """How boxes become people (`emorec.video.tracks`).
+
+    Attributes:
+        min_iou: Least overlap of two boxes of one person, 0 to 1.
+        max_gap_s: Longest time in seconds without a face within a track.
+        min_frames: Shortest track that is kept, in frames; a video of fewer
+            sampled frames keeps tracks of its own length.
+    """
+
+    min_iou: float = 0.3
+    max_gap_s: float = 1.0
+    min_frames: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+    """The two streams of one track (`emorec.video.clip`).
+
+    Attributes:
+        clip_frames: Longest clip for evaluation and prediction, in sampled
+            frames. Ours.
+        face_margin: Border added around the face box, as a share of its
+            longer side, on every side. Ours.
+        crop_size: Height and width at which both streams are stored, pixels.
+        jpeg_quality: Quality of the stored JPEG crops (4:4:4), 1 to 100.
+    """
+
+    clip_frames: int = 32
+    face_margin: float = 0.1
+    crop_size: int = 224
+    jpeg_quality: int = 95
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What `prepare` writes (`emorec.data`).
+
+    Attributes:
+        train_phases: Training records are sampled at `train_phases` x
+            `video.fps`, so that each epoch can draw another phase.
+        train_frames: Longest training record in seconds x `video.fps`; a
+            longer track goes on in a further record.
+        shard_rows: Manifest rows in one shard.
+    """
+
+    train_phases: int = 2
+    train_frames: int = 128
+    shard_rows: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureConfig:
+    """The frozen encoders (`emorec.features`).
+
+    Attributes:
+        face_encoder: Preset of the face stream's CNN.
+        context_encoder: Preset of the context stream's CNN.
+        batch_frames: Frames that go through an encoder together.
+    """
+
+    face_encoder: str = "mini_xception"
+    context_encoder: str = "squeezenet"
+    batch_frames: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The recurrent network (`emorec.models`).
+
+    Attributes:
+        system: The id of the system.
+        encoder_units: F, size of the dense encoding of each stream (derived
+            from the paper's Table I).
+        rnn_units: H, LSTM units (derived from the paper's Table I).
+        dropout: Share of the encoded features and of the final state that is
+            dropped in training. Ours.
+    """
+
+    system: str = "caca_rnn_a"
+    encoder_units: int = 128
+    rnn_units: int = 128
+    dropout: float = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The training loop (`emorec.training`). All ours but Adam.
+
+    Attributes:
+        learning_rate: Adam's step size.
+        batch_size: Clips per step.
+        epochs: Most epochs.
+        patience: Epochs without a better validation loss before stopping.
+        class_weights: Weigh each class by the inverse of its frequency.
+        clip_norm: Largest global norm of a gradient.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    epochs: int = 50
+    patience: int = 10
+    class_weights: bool = True
+    clip_norm: float = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole tree; see each section."""
+
+    video: VideoConfig = VideoConfig()
+    detector: DetectorConfig = DetectorConfig()
+    tracks: TrackConfig = TrackConfig()
+    clip: ClipConfig = ClipConfig()
+    data: DataConfig = DataConfig()
+    features: FeatureConfig = FeatureConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+    def __post_init__(self):
+        _check(self)
+
+    def to_dict(self) -> dict:
+        """Returns plain dicts, lists and scalars, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Config":
+        """Builds a config from `to_dict`'s form; absent fields keep defaults.
+
+        Raises:
+            ConfigError: A section or field is unknown or has a bad type.
+        """
+        return _from_dict(cls, values, "")
+
+    def override(self, assignments: Iterable[str]) -> "Config":
+        """Returns a copy with `section.field=value` assignments applied."""
+        values = self.to_dict()
+        for assignment in assignments:
+            path, equals, text = assignment.partition("=")
+            section, _, field = path.strip().partition(".")
+            if not equals or field not in values.get(section, {}):
+                raise ConfigError(
+                    "`--set` must be section.field=value with a field of "
+                    "`emorec.config`. Received: "
+                    f"{assignment!r}{_near(section, values)}"
+                )
+            values[section][field] = _parse(text.strip())
+        return self.from_dict(values)
+
+    def data_hash(self) -> str:
+        """Returns 16 hex digits that name what decides a record's content."""
+        values = self.to_dict()
+        return short_hash(
+            {
+                "video.fps": values["video"]["fps"],
+                "detector": {
+                    k: v
+                    for k, v in values["detector"].items()
+                    if k != "batch_frames"
+                },
+                "tracks": values["tracks"],
+                "clip": values["clip"],
+                "train_phases": values["data"]["train_phases"],
+                "train_frames": values["data"]["train_frames"],
+            }
+        )
+
+
+def short_hash(value) -> str:
+    """Returns the first 16 hex digits of the SHA-256 of `value` as JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def data_differences(ours: Config, theirs: Config) -> list[str]:
+    """Names the fields that make two data hashes differ, with both values."""
+    found = []
+    for section in ("video", "detector", "tracks", "clip", "data"):
+        a = dataclasses.asdict(getattr(ours, section))
+        b = dataclasses.asdict(getattr(theirs, section))
+        for name in a:
+            changed = dataclasses.replace(
+                ours,
+                **{
+                    section: dataclasses.replace(
+                        getattr(ours, section), **{name: b[name]}
+                    )
+                },
+            )
+            if changed.data_hash() != ours.data_hash():
+                found.append(f"{section}.{name} is {b[name]}, not {a[name]}")
+    return found
+
+
+def _near(section: str, values: dict) -> str:
+    if section in values:
+        return f"; fields of {section}: {', '.join(values[section])}"
+    return f"; sections: {', '.join(values)}"
+
+
+def _parse(text: str):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _from_dict(cls, values, prefix):
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"config `{prefix or 'config'}` must be an object. "
+            f"Received: {values!r}"
+        )
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(
+            f"config has no field {prefix}{unknown[0]}; "
+            f"there is {', '.join(hints)}"
+        )
+    kwargs = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            kwargs[name] = _from_dict(hint, value, f"{prefix}{name}.")
+        else:
+            kwargs[name] = _coerce(hint, value, prefix + name)
+    return cls(**kwargs)
+
+
+def _coerce(hint, value, name):
+    """Turns a JSON value into the field's type, or says what was expected."""
+    if isinstance(hint, types.GenericAlias):
+        items = typing.get_args(hint)
+        if isinstance(value, list | tuple) and len(value) == len(items):
+            return tuple(
+                _coerce(h, v, name) for h, v in zip(items, value, strict=True)
+            )
+    elif hint is float and isinstance(value, int | float):
+        if not isinstance(value, bool):
+            return float(value)
+    elif type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"config `{name}` must be {wanted}. Received: {value!r}")
+
+
+# Inclusive bounds of the numeric fields; what is not here must be positive.
+_BOUNDS = {
+    "video.fps": (0.01, 240),
+    "video.buffer_frames": (1, 256),
+    "detector.input_width": (0, 8192),
+    "detector.min_face_size": (12, 4096),
+    "detector.scale_factor": (0.3, 0.95),
+    "detector.batch_frames": (1, 256),
+    "detector.max_faces": (1, 1024),
+    "tracks.min_iou": (0.01, 1),
+    "tracks.max_gap_s": (0, 3600),
+    "clip.clip_frames": (1, 4096),
+    "clip.face_margin": (0, 2),
+    "clip.crop_size": (32, 1024),
+    "clip.jpeg_quality": (1, 100),
+    "data.train_phases": (1, 16),
+    "data.train_frames": (1, 4096),
+    "model.dropout": (0, 0.95),
+    "train.patience": (0, 1_000_000),
+}
+
+
+def _check(config: Config):
+    for section in dataclasses.fields(config):
+        values = dataclasses.asdict(getattr(config, section.name))
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            path = f"{section.name}.{name}"
+            low, high = _BOUNDS.get(path, (1e-9, float("inf")))
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"config `{path}` must be "
+                    + (
+                        f"{low} to {high}"
+                        if path in _BOUNDS
+                        else "greater than 0"
+                    )
+                    + f". Received: {value!r}"
+                )
+    for value in config.detector.thresholds:
+        if not 0 < value < 1:
+            raise ConfigError(
+                "config `detector.thresholds` must lie between 0 and 1. "
+                f"Received: {config.detector.thresholds!r}"
+            )

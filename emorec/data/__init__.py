@@ -1,0 +1,1 @@
+"""Manifests, records, shards and the sample set."""

@@ -1,0 +1,1 @@
+"""SavedModels that a TensorFlow model server can load."""

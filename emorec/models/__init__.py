@@ -1,0 +1,1 @@
+"""The recurrent networks, in keras and keras.ops alone."""

@@ -1,0 +1,1 @@
+"""Pixels out of files: frames, faces, tracks and clips."""

@@ -1,0 +1,1 @@
+"""A model server for emorec, and its clients."""

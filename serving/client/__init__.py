@@ -1,0 +1,1 @@
+"""A light client of a model server: grpcio, protobuf and numpy."""

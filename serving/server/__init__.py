@@ -1,0 +1,1 @@
+"""An embedded server with the API of TensorFlow Serving."""
