@@ -1,0 +1,119 @@
+"""What all commands share: parsing, help, errors and exit codes.
+
+Exit codes: 0 done; 1 an error that the message explains; 2 a wrong flag or
+argument; 130 interrupted by Ctrl-C. In a batch a bad video is listed in the
+output and does not change the code, as long as another one worked.
+"""
+
+import errno
+import importlib
+import os
+import sys
+import textwrap
+import warnings
+
+from absl import app, flags, logging
+
+from emorec.errors import EmorecError
+
+EXIT_INTERRUPTED = 130
+# Flags that absl adds and no user of a command needs to read about.
+_HIDDEN = {"flagfile", "undefok"}
+
+
+def run(command: str, args: list[str]) -> int:
+    """Runs one command as an absl app; returns its exit code."""
+    module = importlib.import_module(f"emorec.cli.{command}")
+    name = f"emorec {command}"
+    if any(a in ("--help", "-h", "-help", "--helpfull") for a in args):
+        print(_usage(name, module))
+        return 0
+
+    def parse(argv):
+        # absl wants its own flags parsed too; ours live with the command, so
+        # that two commands can be imported in one process.
+        flags.FLAGS(argv[:1])
+        return module.FLAGS(argv)
+
+    def parsed(argv):
+        try:
+            return parse(argv)
+        except flags.Error as e:
+            _fail(name, f"{_one_line(e)}; see {name} --help")
+            sys.exit(2)
+
+    def main(argv):
+        return _guarded(name, module, argv[1:])
+
+    try:
+        app.run(main, argv=[name, *args], flags_parser=parsed)
+    except SystemExit as e:
+        return e.code or 0
+    return 0
+
+
+def _guarded(name, module, args) -> int:
+    _quiet_libraries()
+    try:
+        return module.main(args) or 0
+    except EmorecError as e:
+        _fail(name, str(e))
+        return e.exit_code
+    except KeyboardInterrupt:
+        _fail(name, "interrupted; what was finished is kept")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error of ours,
+        # and Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+            raise
+        _fail(name, f"{e.filename or 'a file'}: {e.strerror}")
+        return 1
+
+
+def _fail(name, message):
+    sys.stdout.flush()
+    print(f"{name}: {message}", file=sys.stderr)
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())
+
+
+def _quiet_libraries():
+    """Keeps the libraries' own chatter off the user's terminal.
+
+    In the command's process only, before TensorFlow is imported; a user's
+    own setting is respected.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logging.set_verbosity(logging.ERROR)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _usage(name, module) -> str:
+    lines = [(module.__doc__ or "").strip(), "", f"flags of {name}:"]
+    for key in sorted(module.FLAGS):
+        flag = module.FLAGS[key]
+        if key in _HIDDEN:
+            continue
+        default = ""
+        if flag.default not in (None, [], False, ""):
+            default = f" (default: {flag.default_as_str or flag.default})"
+        form = f"--[no]{key}" if flag.boolean else f"--{key}"
+        lines.append(f"  {form}")
+        lines += textwrap.wrap(
+            f"{flag.help}{default}",
+            72,
+            initial_indent="      ",
+            subsequent_indent="      ",
+        )
+    lines.append("  --flagfile")
+    lines.append("      Read flags from this file, one a line.")
+    return "\n".join(lines)

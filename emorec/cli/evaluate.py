@@ -1,0 +1,59 @@
+"""emorec evaluate: a model's metrics on a split of a prepared data set.
+
+  emorec evaluate --data_dir=data --split=test --output_dir=report \
+      --model_dir=model
+
+Counts every video of the split; one without a face is a wrong answer.
+"""
+
+from absl import flags
+
+from emorec.cli import options
+
+FLAGS = flags.FlagValues()
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "A data set of `emorec prepare`.",
+    required=True,
+    flag_values=FLAGS,
+)
+_SPLIT = flags.DEFINE_string("split", "test", "The split.", flag_values=FLAGS)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Where it goes.", required=True, flag_values=FLAGS
+)
+_BACKEND = options.define_backend(FLAGS)
+_QUIET = options.define_quiet(FLAGS)
+
+
+def main(args: list[str]) -> int:
+    options.no_arguments(args)
+    kind = options.one_of(_BACKEND, "model_dir", "saved_model", "server")
+
+    from emorec.data import dataset
+    from emorec.evaluation import evaluate, metrics
+
+    data = dataset.load(_DATA_DIR.value)
+    bar = options.progress_bar("evaluate", "shards", _QUIET.value)
+    if kind == "model_dir":
+        from emorec.training import bundle
+
+        model = bundle.load(_BACKEND["model_dir"].value)
+        description = model.describe()
+        clips = evaluate.with_bundle(data, _SPLIT.value, model, progress=bar)
+    else:
+        backend = options.make_backend(_BACKEND)
+        description = backend.description
+        clips = evaluate.with_backend(data, _SPLIT.value, backend, progress=bar)
+    report = evaluate.report(data, _SPLIT.value, clips, description)
+    report.write(_OUTPUT_DIR.value)
+    print(metrics.format_table(report.metrics))
+    print()
+    print(
+        f"majority class ({report.majority}): ACC "
+        f"{100 * report.majority_metrics.acc:.2f} %, MAP "
+        f"{100 * report.majority_metrics.map:.2f} %"
+    )
+    print(f"{report.coverage:.1%} of the sampled frames had a face")
+    options.announce_random(description["random_weights"])
+    return 0

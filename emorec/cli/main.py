@@ -1,0 +1,59 @@
+"""The `emorec` command.
+
+Imports a command only when it is asked for, so that `emorec --help` answers
+at once and needs no TensorFlow.
+"""
+
+import sys
+
+import emorec
+from emorec.cli import app
+
+COMMANDS = {
+    "prepare": "videos and a manifest to sharded TFRecords",
+    "train": "TFRecords to a trained model",
+    "evaluate": "a model's metrics on a split",
+    "export": "a model to a SavedModel that a model server can load",
+    "serve": "serve a SavedModel over gRPC and REST",
+    "predict": "the emotion of every person in a video",
+    "models": "list the systems and their sizes",
+    "sample": "write the sample set, a sanity set of generated videos",
+    "demo": "run all of the above, one after the other, on the sample set",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `emorec COMMAND ...`; returns the exit code."""
+    args = sys.argv[1:] if argv is None else argv
+    if args and args[0] in COMMANDS:
+        return app.run(args[0], args[1:])
+    if args and args[0] in ("--version", "version"):
+        print(f"emorec {emorec.__version__}")
+        return 0
+    if args and args[0] in ("--help", "-h", "help"):
+        print(_usage())
+        return 0
+    what = f"unknown command {args[0]!r}" if args else "no command given"
+    print(
+        f"emorec: {what}; there is {', '.join(COMMANDS)}; see emorec --help",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "emorec: the emotion in a video clip, from the face and its "
+            "surroundings.",
+            "",
+            "usage: emorec COMMAND [flags]     emorec COMMAND --help",
+            "",
+            *(f"  {k:<{width}}  {v}" for k, v in COMMANDS.items()),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

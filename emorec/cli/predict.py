@@ -1,0 +1,138 @@
+"""emorec predict: the emotion of every person in videos.
+
+  emorec predict clip.mp4 --model_dir=model --output=results.jsonl
+
+Writes JSON Lines: one object per person and clip. A video without a face
+gives one object that says so, one that cannot be read gives its error.
+"""
+
+import json
+import os
+import sys
+
+from absl import flags
+
+from emorec.cli import options
+from emorec.errors import EmorecError, UsageError
+
+FLAGS = flags.FlagValues()
+_BACKEND = options.define_backend(FLAGS)
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "The JSON Lines file; without it they are printed.",
+    flag_values=FLAGS,
+)
+_REPORT = flags.DEFINE_string(
+    "report",
+    None,
+    "Write an HTML report with pictures to this file.",
+    flag_values=FLAGS,
+)
+_PEOPLE = flags.DEFINE_enum(
+    "people",
+    "all",
+    ["all", "main"],
+    "Every person, or the one seen most in each clip.",
+    flag_values=FLAGS,
+)
+_QUIET = options.define_quiet(FLAGS)
+
+
+def main(args: list[str]) -> int:
+    if not args:
+        raise UsageError("needs one video or more: emorec predict VIDEO...")
+    options.one_of(_BACKEND, "model_dir", "saved_model", "server")
+    _check_output(_OUTPUT.value)
+    _check_output(_REPORT.value)
+    backend = options.make_backend(_BACKEND)
+    options.announce_random(backend.description["random_weights"])
+
+    from emorec import predict
+    from emorec.evaluation import clip_report
+    from emorec.video.faces import FaceDetector
+
+    detector = FaceDetector(backend.config.detector)
+    bar = options.progress_bar("predict", "videos", _QUIET.value)
+    report = clip_report.ClipReport(backend.description)
+    failed = 0
+    with _Output(_OUTPUT.value) as output:
+        for number, video in enumerate(args):
+            for result in predict.predict_videos(
+                [video], backend, detector, people=_PEOPLE.value
+            ):
+                output.write(result.to_dict())
+                report.add(result)
+                if result.error is not None:
+                    failed += 1
+                    print(f"emorec predict: {result.error}", file=sys.stderr)
+                elif _OUTPUT.value and not _QUIET.value:
+                    print(_line(result), flush=True)
+            bar(number + 1, len(args))
+    if _REPORT.value:
+        report.write(_REPORT.value)
+        print(_REPORT.value)
+    if failed and len(args) > 1:
+        print(
+            f"emorec predict: {failed} of {len(args)} videos could not be "
+            "read; each is listed in the output",
+            file=sys.stderr,
+        )
+    return 1 if failed == len(args) else 0
+
+
+def _check_output(path):
+    """Fails before the work where the result could not be written."""
+    if not path:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise EmorecError(
+            f"{path}: cannot be written there; choose a file in a folder "
+            "that exists and is yours"
+        )
+
+
+class _Output:
+    """JSON Lines into a file that gets its name when it is complete."""
+
+    def __init__(self, path: str | None):
+        self._path = path
+        self._partial = f"{path}.partial"
+        self._file = None
+
+    def __enter__(self):
+        if self._path:
+            self._file = open(self._partial, "w", encoding="utf-8")
+        return self
+
+    def write(self, value: dict):
+        print(
+            json.dumps(value, ensure_ascii=False),
+            file=self._file or sys.stdout,
+            flush=True,
+        )
+
+    def __exit__(self, kind, *_):
+        if self._file is None:
+            return
+        self._file.close()
+        if kind is None:
+            os.replace(self._partial, self._path)
+        elif os.path.getsize(self._partial):
+            # Results are kept under a name that says that they are not all.
+            print(f"what was finished: {self._partial}", file=sys.stderr)
+        else:
+            os.unlink(self._partial)
+
+
+def _line(result) -> str:
+    clip = result.clip
+    where = f"{result.video}  {clip.start:.1f}-{clip.end:.1f} s"
+    if result.answer is None:
+        return f"{where}  no face found in {clip.frames_total} frames"
+    best = float(result.answer.probabilities.max())
+    return (
+        f"{where}  person {clip.track}: {result.label} {best:.2f}  "
+        f"(face in {clip.frames_with_face} of {clip.frames_total} frames)"
+    )

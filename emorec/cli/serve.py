@@ -1,0 +1,118 @@
+"""emorec serve: a SavedModel over gRPC and REST, on loopback.
+
+  emorec serve --port=8500 --rest_api_port=8501 --model_name=emotion \
+      --model_base_path=/path/to/serving/emotion
+
+The flags are tensorflow_model_server's own, which is run where it is on the
+PATH. Else the embedded server answers, with the same codes and messages; it
+is for development, tests and small loads.
+"""
+
+import os
+import signal
+import subprocess
+
+from absl import flags
+
+from emorec.cli import options
+from emorec.errors import UsageError
+
+FLAGS = flags.FlagValues()
+_PORT = flags.DEFINE_integer(
+    "port",
+    8500,
+    "gRPC port; 0 takes a free one.",
+    lower_bound=0,
+    upper_bound=65535,
+    flag_values=FLAGS,
+)
+_REST_PORT = flags.DEFINE_integer(
+    "rest_api_port",
+    0,
+    "REST port; 0 opens none.",
+    lower_bound=0,
+    upper_bound=65535,
+    flag_values=FLAGS,
+)
+_NAME = flags.DEFINE_string(
+    "model_name", "default", "The model's name.", flag_values=FLAGS
+)
+_BASE_PATH = flags.DEFINE_string(
+    "model_base_path",
+    None,
+    "The folder of the version folders.",
+    required=True,
+    flag_values=FLAGS,
+)
+_HOST = flags.DEFINE_string(
+    "host",
+    "127.0.0.1",
+    "Address to listen on. Whoever can reach it can use the model.",
+    flag_values=FLAGS,
+)
+_EMBEDDED = flags.DEFINE_bool(
+    "embedded",
+    False,
+    "Use the embedded server even where tensorflow_model_server is there.",
+    flag_values=FLAGS,
+)
+
+
+def main(args: list[str]) -> int:
+    options.no_arguments(args)
+    base_path = os.path.abspath(_BASE_PATH.value)
+    if not os.path.isdir(base_path):
+        raise UsageError(
+            f"{base_path}: `--model_base_path` must be a folder of version "
+            "folders; make one with `emorec export`"
+        )
+
+    from serving.server import external
+
+    binary = None if _EMBEDDED.value else external.find_model_server()
+    if binary:
+        return _run_external(external, binary, base_path)
+    return _run_embedded(base_path)
+
+
+def _run_external(external, binary, base_path) -> int:
+    process = subprocess.Popen(
+        external.command(
+            binary,
+            base_path=base_path,
+            model_name=_NAME.value,
+            port=_PORT.value,
+            rest_port=_REST_PORT.value,
+            host=_HOST.value,
+        )
+    )
+    # Ctrl-C reaches the server as well: only wait for its own end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: process.send_signal(n))
+    return process.wait()
+
+
+def _run_embedded(base_path) -> int:
+    from serving.server.server import ModelServer
+
+    server = ModelServer(
+        base_path=base_path,
+        model_name=_NAME.value,
+        port=_PORT.value,
+        rest_port=_REST_PORT.value or None,
+        host=_HOST.value,
+    )
+    with server:
+        stop = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda n, _: stop.append(n))
+        rest = f", REST on {server.rest_port}" if _REST_PORT.value else ""
+        print(
+            f"embedded server (for development, tests and small loads): "
+            f"{_NAME.value!r} on {_HOST.value}, gRPC on {server.port}{rest}",
+            flush=True,
+        )
+        while not stop:
+            signal.pause()
+    print("stopped", flush=True)
+    return 0

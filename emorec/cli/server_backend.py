@@ -1,0 +1,53 @@
+"""The prediction backend that asks a model server through the light client."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from emorec import predict
+from emorec.errors import ModelError
+from emorec.video.clip import Clip
+
+
+class ServerBackend:
+    """A model behind a server; see `emorec.predict.Backend`.
+
+    Args:
+        address: HOST:PORT of the gRPC port.
+        model_name: The model's name there.
+        timeout_s: Seconds that one request may take.
+    """
+
+    def __init__(self, address: str, model_name: str, timeout_s: float):
+        from serving.client.emotion_client import EmotionClient
+
+        self._client = EmotionClient(
+            address, model_name=model_name, timeout_s=timeout_s
+        )
+        answer = self._client.predict(
+            "describe", {"query": np.array([b""], object)}
+        )
+        try:
+            self.description = json.loads(answer["config"][0])
+        except (KeyError, IndexError, ValueError) as e:
+            raise ModelError(
+                f"{address}: the model {model_name!r} is not one of emorec's "
+                "(its `describe` signature gives no config); serve one made "
+                "by `emorec export`"
+            ) from e
+        self.config, self.labels = predict.parse_description(self.description)
+
+    def predict(self, clips: Sequence[Clip]) -> list[predict.Answer]:
+        outputs = self._client.jpegs(
+            [c.face for c in clips], [c.context for c in clips]
+        )
+        return predict.split_answers(
+            outputs["probabilities"],
+            outputs.get("attention"),
+            [c.frames_with_face for c in clips],
+        )
+
+    def serving_default(self, examples: list[bytes]) -> np.ndarray:
+        """Probabilities f32 [B, K] for serialized records of frames."""
+        return self._client.examples(examples)["probabilities"]

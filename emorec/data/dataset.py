@@ -1,0 +1,113 @@
+"""The description of a prepared data set: `dataset.json` beside its shards."""
+
+import dataclasses
+import os
+import pathlib
+
+from emorec.config import Config, data_differences
+from emorec.data import files
+from emorec.errors import ConfigError, RecordError
+from emorec.labels import LabelSet
+
+FILE = "dataset.json"
+_REMEDY = "make the data set with `emorec prepare`"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set.
+
+    Attributes:
+        path: Its folder.
+        config: The config it was made with.
+        labels: Its label set.
+        splits: Split name -> a dict with `files`, `rows`, `records`,
+            `frames_total`, `frames_with_face` and `labels` (label -> rows).
+        failures: Rows that could not be read: dicts with `line`, `video`,
+            `split`, `reason`.
+        sources: Source name -> rows.
+        fingerprint: 16 hex digits that name rows, labels and contents.
+    """
+
+    path: str
+    config: Config
+    labels: LabelSet
+    splits: dict
+    failures: list
+    sources: dict
+    fingerprint: str
+
+    def files(self, split: str) -> list[str]:
+        """Returns the paths of a split's shards.
+
+        Raises:
+            RecordError: There is no such split, or it is empty.
+        """
+        names = self.splits.get(split, {}).get("files", [])
+        if not names:
+            raise RecordError(
+                f"{self.path}: no records of the split {split!r}; it has "
+                f"{', '.join(s for s, v in self.splits.items() if v['files'])}"
+            )
+        return [os.path.join(self.path, name) for name in names]
+
+    def write(self) -> None:
+        """Writes `dataset.json`, which makes the data set complete."""
+        values = dataclasses.asdict(self)
+        del values["path"]
+        values["config"] = self.config.to_dict()
+        values["config_hash"] = self.config.data_hash()
+        values["labels"] = self.labels.to_dict()
+        files.write_json(pathlib.Path(self.path) / FILE, values)
+
+
+def load(path: str | os.PathLike) -> Dataset:
+    """Reads the description of a prepared data set.
+
+    Raises:
+        EmorecError: There is none, or it is not one of ours.
+    """
+    path = str(path)
+    values = files.read_json(
+        os.path.join(path, FILE), "description of a data set", _REMEDY
+    )
+    try:
+        return Dataset(
+            path=path,
+            config=Config.from_dict(values["config"]),
+            labels=LabelSet.from_dict(values["labels"]),
+            splits=dict(values["splits"]),
+            failures=list(values["failures"]),
+            sources=dict(values["sources"]),
+            fingerprint=str(values["fingerprint"]),
+        )
+    except (KeyError, TypeError, ValueError) as e:
+        raise RecordError(
+            f"{path}: {FILE} is not complete ({e!r}); {_REMEDY}"
+        ) from e
+
+
+def check_fits(data: Dataset, config: Config, labels: LabelSet, who: str):
+    """Refuses data whose config or labels do not fit a model.
+
+    Args:
+        data: A prepared data set.
+        config: The model's config.
+        labels: The model's labels.
+        who: The model, for the message.
+
+    Raises:
+        ConfigError: With each field that differs.
+    """
+    if data.config.data_hash() != config.data_hash():
+        raise ConfigError(
+            f"{data.path}: its records do not fit {who}: "
+            f"{'; '.join(data_differences(config, data.config))}; prepare "
+            "the videos again with the model's config"
+        )
+    if data.labels.names != labels.names:
+        raise ConfigError(
+            f"{data.path}: its labels ({', '.join(data.labels.names)}) are "
+            f"not those of {who} ({', '.join(labels.names)}); prepare the "
+            "videos again with the model's labels"
+        )

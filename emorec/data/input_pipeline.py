@@ -1,0 +1,252 @@
+"""Feature records to batches: sampling, padding, and the epochs' randomness.
+
+Everything random is a function of (seed, epoch, place of the clip in the
+epoch), so a resumed run sees what an uninterrupted one would have seen.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from emorec.config import Config
+from emorec.data import keys
+
+# Of a clip too short to cut, at most this share is skipped at its beginning
+# when a random first frame is drawn. Ours.
+MAX_SKIPPED = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How steps are taken from a record.
+
+    Attributes:
+        fps: Steps per second.
+        phases: Phases that training draws from.
+        clip_frames: Most steps of a clip.
+    """
+
+    fps: float
+    phases: int
+    clip_frames: int
+
+    @classmethod
+    def of(cls, config: Config) -> "Sampling":
+        return cls(
+            config.video.fps, config.data.train_phases, config.clip.clip_frames
+        )
+
+
+def select(
+    times: tf.Tensor, start: tf.Tensor, phase: tf.Tensor, sampling: Sampling
+) -> tf.Tensor:
+    """Returns the indices of the frames of one phase.
+
+    Time is cut into cells of 1 / fps that begin at `start` plus the phase's
+    share of a cell; the first frame of each cell is taken. On a record that
+    was sampled at fps itself, phase 0 takes every frame. (The same rule as in
+    `emorec.video.reader`.)
+
+    Args:
+        times: float32 [n], seconds, increasing.
+        start: float32 scalar, `clip/start`.
+        phase: int32 scalar, 0 to phases - 1.
+        sampling: The rate and the number of phases.
+
+    Returns:
+        int32 [m]. Where a later phase holds no frame at all, phase 0's.
+    """
+    offset = tf.cast(phase, tf.float32) / sampling.phases
+    first = _first_of_cells(times, start, offset, sampling.fps)
+    chosen = tf.cast(tf.where(first)[:, 0], tf.int32)
+    every = tf.range(tf.size(times))
+    return tf.cond(tf.size(chosen) > 0, lambda: chosen, lambda: every)
+
+
+def _first_of_cells(times, start, offset, fps):
+    """Whether each frame is the first of a cell: bool of `times`' shape."""
+    # 1e-3 of a cell: timestamps are rounded to a stream's time base.
+    cells = tf.floor((times - start[..., None]) * fps - offset + 1e-3)
+    before = tf.concat(
+        [tf.fill(tf.shape(cells[..., :1]), -1.0), cells[..., :-1]], -1
+    )
+    return (cells != before) & (cells >= 0)
+
+
+def select_batch(
+    times: tf.Tensor, start: tf.Tensor, counts: tf.Tensor, sampling: Sampling
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`select` of phase 0 for a padded batch, cut to clip_frames.
+
+    Args:
+        times: float32 [B, n], padded at the end.
+        start: float32 [B].
+        counts: int32 [B], frames of each row that are no padding.
+        sampling: The rate and the length.
+
+    Returns:
+        `(indices int32 [B, m], mask bool [B, m])`; an index beyond the mask
+        is 0.
+    """
+    valid = tf.sequence_mask(counts, tf.shape(times)[1])
+    chosen = _first_of_cells(times, start, 0.0, sampling.fps) & valid
+    # Chosen frames first, in their order: a stable sort of 0 before 1.
+    order = tf.argsort(tf.cast(~chosen, tf.int32), axis=1, stable=True)
+    kept = tf.minimum(
+        tf.reduce_sum(tf.cast(chosen, tf.int32), axis=1), sampling.clip_frames
+    )
+    length = tf.reduce_max(tf.concat([kept, [0]], 0))
+    mask = tf.sequence_mask(kept, length)
+    return tf.where(mask, order[:, :length], 0), mask
+
+
+def draw(
+    times: tf.Tensor, start: tf.Tensor, seed: tf.Tensor, sampling: Sampling
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Draws a phase and a first frame for training (paper, section V-C).
+
+    Args:
+        times: float32 [n], seconds.
+        start: float32 scalar.
+        seed: int32 [2].
+        sampling: Rate, phases and length.
+
+    Returns:
+        `(indices int32 [m], phase int32, first int32)`, m <= clip_frames.
+    """
+    numbers = tf.random.stateless_uniform((2,), seed)
+    phase = tf.cast(numbers[0] * sampling.phases, tf.int32)
+    chosen = select(times, start, phase, sampling)
+    count = tf.size(chosen)
+    spare = tf.maximum(
+        count - sampling.clip_frames,
+        tf.cast(tf.cast(count, tf.float32) * MAX_SKIPPED, tf.int32),
+    )
+    first = tf.cast(numbers[1] * tf.cast(spare + 1, tf.float32), tf.int32)
+    return chosen[first : first + sampling.clip_frames], phase, first
+
+
+def feature_spec(dims: dict[str, int]) -> dict:
+    """Returns the parse spec of a record of features.
+
+    Args:
+        dims: Feature size of each stream, `{"face": Df, "context": Dc}`.
+    """
+
+    def floats(size):
+        return tf.io.FixedLenSequenceFeature(
+            size, tf.float32, allow_missing=True
+        )
+
+    return {
+        keys.CLIP_ID: tf.io.FixedLenFeature((), tf.string),
+        keys.CLIP_START: tf.io.FixedLenFeature((), tf.float32),
+        keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64),
+        keys.FRAME_TIME: floats(()),
+        keys.FACE_FEATURES: floats((dims["face"],)),
+        keys.CONTEXT_FEATURES: floats((dims["context"],)),
+    }
+
+
+def _example(parsed, indices):
+    inputs = {
+        "face_features": tf.gather(parsed[keys.FACE_FEATURES], indices),
+        "context_features": tf.gather(parsed[keys.CONTEXT_FEATURES], indices),
+        "mask": tf.ones_like(indices, tf.bool),
+    }
+    return inputs, parsed[keys.CLIP_LABEL_ID]
+
+
+def _padded(dataset, batch_size):
+    return dataset.padded_batch(batch_size)
+
+
+def training_epoch(
+    files: Sequence[str],
+    dims: dict[str, int],
+    config: Config,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """One epoch of training: shuffled, sampled at random, batched.
+
+    Args:
+        files: Records of features; clips without a face or a label are left
+            out.
+        dims: Feature size of each stream.
+        config: Its sampling and batch size.
+        seed: Of the run.
+        epoch: Its number, from 0.
+
+    Yields:
+        `({face_features f32 [B, T, Df], context_features f32 [B, T, Dc],
+        mask bool [B, T]}, label_id int64 [B])`, T the longest of the batch.
+    """
+    sampling = Sampling.of(config)
+    base = tf.random.experimental.stateless_fold_in(
+        tf.constant([seed, 0], tf.int32), epoch
+    )
+
+    def sample(index, data):
+        parsed = tf.io.parse_single_example(data, feature_spec(dims))
+        indices, _, _ = draw(
+            parsed[keys.FRAME_TIME],
+            parsed[keys.CLIP_START],
+            tf.random.experimental.stateless_fold_in(base, index),
+            sampling,
+        )
+        return _example(parsed, indices)
+
+    data = tf.data.TFRecordDataset(list(files)).filter(_trainable)
+    # Features of 2,048 clips are about 150 MB at the paper's sizes.
+    data = data.shuffle(
+        2048, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+    )
+    data = data.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    return _padded(data, config.train.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _trainable(data):
+    parsed = tf.io.parse_single_example(
+        data,
+        {
+            keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64),
+            keys.FRAMES_WITH_FACE: tf.io.FixedLenFeature((), tf.int64),
+        },
+    )
+    return (parsed[keys.CLIP_LABEL_ID] >= 0) & (
+        parsed[keys.FRAMES_WITH_FACE] > 0
+    )
+
+
+def evaluation_clips(
+    files: Sequence[str],
+    dims: dict[str, int],
+    config: Config,
+    *,
+    trainable_only: bool = False,
+) -> tf.data.Dataset:
+    """All clips in the files' order, from frame 0 of phase 0, batched.
+
+    Yields:
+        The same as `training_epoch`. A clip without a face has an empty
+        mask; `trainable_only` leaves such clips out.
+    """
+    sampling = Sampling.of(config)
+
+    def sample(data):
+        parsed = tf.io.parse_single_example(data, feature_spec(dims))
+        indices = select(
+            parsed[keys.FRAME_TIME],
+            parsed[keys.CLIP_START],
+            tf.constant(0),
+            sampling,
+        )
+        return _example(parsed, indices[: sampling.clip_frames])
+
+    data = tf.data.TFRecordDataset(list(files))
+    if trainable_only:
+        data = data.filter(_trainable)
+    data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
+    return _padded(data, config.train.batch_size).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,32 @@
+"""Keys of the records: one tf.train.Example holds one clip of one track.
+
+A record of frames has the first two groups; a record of features has the
+first and the third. n is the number of frames with a face.
+"""
+
+# What both kinds hold.
+CLIP_ID = "clip/id"  # string; <row id>/t<track>/w<window>
+CLIP_SOURCE = "clip/source"  # string; the manifest's source column
+CLIP_IDENTITY = "clip/identity"  # string; "" where it is unknown
+CLIP_START = "clip/start"  # float, seconds
+CLIP_END = "clip/end"  # float, seconds
+CLIP_LABEL = "clip/label"  # string; "" where there is none
+CLIP_LABEL_ID = "clip/label_id"  # int64; -1 where there is none
+VIDEO_PATH = "video/path"  # string, as the manifest wrote it
+VIDEO_SHA256 = "video/sha256"  # string, of the file
+TRACK_ID = "track/id"  # int64; -1 where no face was found
+FRAME_TIME = "frame/time"  # n floats, seconds
+FRAME_BOX = "frame/box"  # 4 n floats: x0, y0, x1, y1 in pixels
+FRAMES_TOTAL = "frames/total"  # int64; sampled frames, face or not
+FRAMES_WITH_FACE = "frames/with_face"  # int64; n
+CONFIG_HASH = "config/hash"  # string; `Config.data_hash()`
+
+# Records of frames.
+FACE_JPEG = "face/jpeg"  # n strings
+CONTEXT_JPEG = "context/jpeg"  # n strings
+
+# Records of features.
+FACE_FEATURES = "face/features"  # n x Df floats
+CONTEXT_FEATURES = "context/features"  # n x Dc floats
+FACE_ENCODER = "face/encoder"  # string; the encoder's hash
+CONTEXT_ENCODER = "context/encoder"  # string; the encoder's hash

@@ -1,0 +1,213 @@
+"""A manifest of videos to a data set of sharded TFRecords."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import pathlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from emorec.config import Config
+from emorec.data import dataset, files, shards
+from emorec.data.manifest import Manifest
+from emorec.errors import EmorecError, RecordError
+
+PLAN = "plan.json"
+
+
+def plan(
+    manifest: Manifest,
+    output_dir: str | os.PathLike,
+    config: Config,
+    people: str = "main",
+) -> list[shards.ShardTask]:
+    """Cuts a manifest into shards; the same input gives the same plan."""
+    tasks = []
+    for split in sorted({row.split for row in manifest.rows}):
+        rows = [_row(r, manifest) for r in manifest.rows if r.split == split]
+        size = config.data.shard_rows
+        total = -(-len(rows) // size)
+        for i in range(total):
+            name = f"{split}-{i:05d}-of-{total:05d}.tfrecord"
+            tasks.append(
+                shards.ShardTask(
+                    path=str(pathlib.Path(output_dir) / name),
+                    split=split,
+                    people=people,
+                    config=config.to_dict(),
+                    rows=tuple(rows[i * size : (i + 1) * size]),
+                )
+            )
+    return tasks
+
+
+def _row(row, manifest) -> shards.ShardRow:
+    return shards.ShardRow(
+        id=row.id,
+        line=row.line,
+        video=row.video,
+        path=row.path,
+        sha256=manifest.sha256[row.path],
+        label=row.label or "",
+        label_id=manifest.labels.id_of(row.label) if row.label else -1,
+        start=row.start,
+        end=row.end,
+        identity=row.identity or "",
+        source=row.source,
+    )
+
+
+def prepare(
+    manifest: Manifest,
+    output_dir: str | os.PathLike,
+    config: Config,
+    *,
+    people: str = "main",
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dataset.Dataset:
+    """Writes the data set, going on where an earlier run stopped.
+
+    Args:
+        manifest: The videos.
+        output_dir: Where the shards go.
+        config: The resolved config.
+        people: `main`: the label belongs to the person who is seen most;
+            `all`: to everybody.
+        workers: Processes; 1 works in this one.
+        overwrite: Replace a data set of another manifest or config.
+        progress: Called with (rows done, all rows).
+
+    Raises:
+        EmorecError: The folder holds another data set, or no video at all
+            could be read.
+    """
+    tasks = plan(manifest, output_dir, config, people)
+    _claim(pathlib.Path(output_dir), tasks, overwrite)
+    rows = sum(len(t.rows) for t in tasks)
+    summaries, done = [], 0
+
+    def step(count):
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, rows)
+
+    for summary in _run(tasks, workers, step):
+        summaries.append(summary)
+    made = _describe(manifest, output_dir, config, summaries)
+    if not any(v["records"] for v in made.splits.values()):
+        raise RecordError(
+            f"{manifest.path}: none of its {rows} videos could be read; "
+            f"the first: {made.failures[0]['reason']}"
+        )
+    made.write()
+    return made
+
+
+def _claim(folder, tasks, overwrite):
+    """Refuses to mix two data sets in one folder."""
+    ours = {os.path.basename(t.path): t.hash for t in tasks}
+    path = folder / PLAN
+    if path.exists():
+        theirs = files.read_json(path, "plan of a data set", "delete it")
+        if theirs.get("shards") == ours:
+            return
+        if not overwrite:
+            raise EmorecError(
+                f"{folder}: holds a data set of another manifest or config; "
+                "choose another --output_dir, or give --overwrite"
+            )
+        (folder / dataset.FILE).unlink(missing_ok=True)
+        for name in theirs.get("shards", {}):
+            if pathlib.Path(name).name == name:
+                (folder / name).unlink(missing_ok=True)
+                shards.summary_path(folder / name).unlink(missing_ok=True)
+    files.write_json(path, {"shards": ours})
+
+
+def _run(tasks, workers, step) -> Iterator[shards.ShardSummary]:
+    """Yields the summaries in the order of the tasks."""
+    waiting = []
+    for task in tasks:
+        if shards.finished(task) is not None:
+            step(len(task.rows))
+        else:
+            waiting.append(task)
+    if workers <= 1 or len(waiting) <= 1:
+        for task in tasks:
+            new = task in waiting
+            yield shards.write_shard(
+                task, (lambda row: step(1)) if new else None
+            )
+        return
+    # Spawned, not forked: TensorFlow's threads do not survive a fork.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(waiting)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_limit_threads,
+        initargs=(workers,),
+    )
+    try:
+        futures = {pool.submit(shards.write_shard, t): t for t in waiting}
+        for future in concurrent.futures.as_completed(futures):
+            future.result()
+            step(len(futures[future].rows))
+    except concurrent.futures.process.BrokenProcessPool as e:
+        raise EmorecError(
+            "a worker process was killed, perhaps for want of memory; run "
+            "the command again with fewer --workers: finished shards are kept"
+        ) from e
+    finally:
+        pool.shutdown(cancel_futures=True)
+    yield from map(shards.write_shard, tasks)
+
+
+def _limit_threads(workers):
+    import tensorflow as tf
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _describe(manifest, output_dir, config, summaries) -> dataset.Dataset:
+    splits = {}
+    for s in summaries:
+        split = splits.setdefault(
+            s.split,
+            {
+                "files": [],
+                "rows": 0,
+                "records": 0,
+                "frames_total": 0,
+                "frames_with_face": 0,
+                "no_face": 0,
+                "labels": Counter(),
+            },
+        )
+        split["files"].append(os.path.basename(s.path))
+        for key in (
+            "rows",
+            "records",
+            "frames_total",
+            "frames_with_face",
+            "no_face",
+        ):
+            split[key] += getattr(s, key)
+        split["labels"].update(s.labels)
+    sources = Counter()
+    for s in summaries:
+        sources.update(s.sources)
+    return dataset.Dataset(
+        path=str(output_dir),
+        config=config,
+        labels=manifest.labels,
+        splits={
+            k: {**v, "labels": dict(v["labels"])} for k, v in splits.items()
+        },
+        failures=[f for s in summaries for f in s.failures],
+        sources=dict(sources),
+        fingerprint=manifest.fingerprint,
+    )

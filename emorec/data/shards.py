@@ -1,0 +1,231 @@
+"""The unit of work: one shard of manifest rows to one TFRecord file.
+
+`write_shard` is a plain function of a plain description, so that a process
+pool, a Beam worker or a loop runs the same code. It writes under a temporary
+name, renames, then leaves a summary; a shard whose summary is there is done.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+from emorec.config import Config, short_hash
+from emorec.data import files, records
+from emorec.errors import VideoError
+from emorec.video import reader
+from emorec.video.clip import Clip, ClipBuilder
+
+TRAIN = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardRow:
+    """What a worker needs to know of one manifest row.
+
+    Attributes:
+        id: The row's id.
+        line: Its line in the manifest.
+        video: The path as the manifest wrote it.
+        path: The path to open.
+        sha256: Of the file.
+        label: "" where there is none.
+        label_id: -1 where there is none.
+        start: Seconds.
+        end: Seconds, or None for the video's end.
+        identity: "" where it is unknown.
+        source: The manifest's source column.
+    """
+
+    id: str
+    line: int
+    video: str
+    path: str
+    sha256: str
+    label: str
+    label_id: int
+    start: float
+    end: float | None
+    identity: str
+    source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """One shard to be written.
+
+    Attributes:
+        path: The TFRecord file.
+        split: The split it belongs to.
+        people: `all` or `main`.
+        config: `Config.to_dict()`.
+        rows: The rows, as `ShardRow`s.
+    """
+
+    path: str
+    split: str
+    people: str
+    config: dict
+    rows: tuple[ShardRow, ...]
+
+    @property
+    def hash(self) -> str:
+        """Names the task: an edited manifest or config is another task."""
+        values = dataclasses.asdict(self)
+        del values["path"]
+        values["config"] = Config.from_dict(self.config).data_hash()
+        # An absolute path says nothing of the content; sha256 does.
+        values["rows"] = [{**row, "path": ""} for row in values["rows"]]
+        return short_hash(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardSummary:
+    """What became of a shard.
+
+    Attributes:
+        path: The TFRecord file.
+        split: Its split.
+        task: The task's hash.
+        rows: Rows that were read.
+        records: Clips written.
+        frames_total: Sampled frames of these rows.
+        frames_with_face: Frames in the records.
+        no_face: Rows in which no face was found.
+        labels: Label -> rows.
+        sources: Source -> rows.
+        failures: Rows that could not be read: `line`, `video`, `split`,
+            `reason`.
+    """
+
+    path: str
+    split: str
+    task: str
+    rows: int = 0
+    records: int = 0
+    frames_total: int = 0
+    frames_with_face: int = 0
+    no_face: int = 0
+    labels: dict = dataclasses.field(default_factory=dict)
+    sources: dict = dataclasses.field(default_factory=dict)
+    failures: tuple = ()
+
+
+def summary_path(path: str | os.PathLike) -> pathlib.Path:
+    """Where the summary of a shard lies: in a folder beside the shards."""
+    path = pathlib.Path(path)
+    return path.parent / "shards" / f"{path.stem}.json"
+
+
+def finished(task: ShardTask) -> ShardSummary | None:
+    """Returns the summary of a shard that is already there, else None."""
+    path = summary_path(task.path)
+    if not (os.path.exists(task.path) and path.exists()):
+        return None
+    values = files.read_json(path, "summary of a shard", "delete it")
+    if values.get("task") != task.hash:
+        return None
+    return ShardSummary(
+        **{**values, "path": task.path, "failures": tuple(values["failures"])}
+    )
+
+
+def write_shard(
+    task: ShardTask, progress: Callable[[ShardRow], None] | None = None
+) -> ShardSummary:
+    """Writes one shard, unless it is there; returns its summary.
+
+    A row whose video cannot be read is listed in the summary and the others
+    go on.
+
+    Args:
+        task: The shard.
+        progress: Called with each row when it is done.
+    """
+    done = finished(task)
+    if done is not None:
+        return done
+    config = Config.from_dict(task.config)
+    summary = ShardSummary(task.path, task.split, task.hash)
+    counts = dataclasses.asdict(summary)
+    counts["failures"] = []
+
+    def examples():
+        for row in task.rows:
+            try:
+                clips = list(_row_clips(row, task, config))
+            except VideoError as e:
+                counts["failures"].append(
+                    {
+                        "line": row.line,
+                        "video": row.video,
+                        "split": task.split,
+                        "reason": str(e),
+                    }
+                )
+            else:
+                _count(counts, row, clips)
+                yield from (_example(row, c, config) for c in clips)
+            if progress is not None:
+                progress(row)
+
+    counts["records"] = records.write(task.path, examples())
+    files.write_json(
+        summary_path(task.path),
+        {**counts, "path": os.path.basename(task.path)},
+    )
+    return ShardSummary(**{**counts, "failures": tuple(counts["failures"])})
+
+
+def _row_clips(row, task, config) -> Iterator[Clip]:
+    """The clips of one row; training's are sampled densely and kept long."""
+    training = task.split == TRAIN
+    phases = config.data.train_phases if training else 1
+    length = config.data.train_frames if training else config.clip.clip_frames
+    fps = config.video.fps * phases
+    builder = ClipBuilder(
+        _detector(config.detector),
+        config,
+        fps=fps,
+        window_frames=length * phases,
+        people=task.people,
+        origin=row.start,
+    )
+    with reader.read_frames(
+        row.path, config.video, start=row.start, end=row.end, fps=fps
+    ) as frames:
+        yield from builder.build(frames)
+
+
+@functools.lru_cache(maxsize=1)
+def _detector(config):
+    # One detector a process: its networks take 2 s to load and trace.
+    from emorec.video.faces import FaceDetector
+
+    return FaceDetector(config)
+
+
+def _count(counts, row, clips):
+    counts["rows"] += 1
+    counts["frames_total"] += sum(
+        {c.window: c.frames_total for c in clips}.values()
+    )
+    counts["frames_with_face"] += sum(c.frames_with_face for c in clips)
+    counts["no_face"] += not any(c.frames_with_face for c in clips)
+    for key, value in (("labels", row.label), ("sources", row.source)):
+        counts[key][value] = counts[key].get(value, 0) + 1
+
+
+def _example(row, clip, config):
+    return records.to_example(
+        clip,
+        clip_id=f"{row.id}/t{max(clip.track, 0)}/w{clip.window}",
+        label=row.label,
+        label_id=row.label_id,
+        source=row.source,
+        identity=row.identity,
+        video_path=row.video,
+        video_sha256=row.sha256,
+        config_hash=config.data_hash(),
+    )

@@ -1,0 +1,288 @@
+"""A model on a split: predictions for every row, metrics, and their files.
+
+The unit is a row of the manifest. A row's windows are averaged, weighted by
+their frames; a row without a face in any has no answer and counts as wrong.
+"""
+
+import csv
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from emorec.data import dataset, files, input_pipeline, keys, records
+from emorec.errors import RecordError
+from emorec.evaluation import metrics as measures
+from emorec.features import extract
+from emorec.training.bundle import Bundle
+
+# Records asked for at once; each may hold some MB of JPEG.
+BATCH_RECORDS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipPrediction:
+    """A model's answer for one record.
+
+    Attributes:
+        row: The manifest row's id.
+        video: The path as the manifest wrote it.
+        source: The manifest's source column.
+        label_id: The true class.
+        frames_total: Sampled frames.
+        frames_with_face: n.
+        probabilities: float32 [K]; of no meaning where n is 0.
+    """
+
+    row: str
+    video: str
+    source: str
+    label_id: int
+    frames_total: int
+    frames_with_face: int
+    probabilities: np.ndarray
+
+
+def with_bundle(
+    data: dataset.Dataset,
+    split: str,
+    bundle: Bundle,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[ClipPrediction]:
+    """Predicts a split's records with a model in this process.
+
+    Its features are computed unless they lie beside the records.
+    """
+    dataset.check_fits(data, bundle.config, bundle.labels, "this model")
+    shards = extract.extract(
+        data, split, bundle.encoders, bundle.config, progress=progress
+    )
+    batches = input_pipeline.evaluation_clips(
+        shards, bundle.encoders.dims, bundle.config
+    )
+    probabilities = [
+        _softmax(bundle.model(inputs, training=False)["logits"].numpy())
+        for inputs, _ in batches
+    ]
+    examples = (e for shard in shards for e in records.read(shard))
+    return [
+        _prediction(example, answer)
+        for example, answer in zip(
+            examples, np.concatenate(probabilities), strict=True
+        )
+    ]
+
+
+def _softmax(logits):
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def with_backend(
+    data: dataset.Dataset,
+    split: str,
+    backend,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[ClipPrediction]:
+    """Predicts a split's records with a SavedModel or a server.
+
+    Args:
+        data: The prepared data set.
+        split: One of its splits.
+        backend: Has `config`, `labels` and `serving_default(examples)`.
+        progress: Called with (shards done, all shards).
+    """
+    dataset.check_fits(data, backend.config, backend.labels, "this model")
+    made = []
+    shards = data.files(split)
+    for done, shard in enumerate(shards):
+        for batch in _batches(records.read(shard), BATCH_RECORDS):
+            for example in batch:
+                extract.check_config(example, backend.config, shard)
+            answers = backend.serving_default(
+                [e.SerializeToString() for e in batch]
+            )
+            made += map(_prediction, batch, answers)
+        if progress is not None:
+            progress(done + 1, len(shards))
+    return made
+
+
+def _batches(items, size) -> Iterator[list]:
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _prediction(example, probabilities) -> ClipPrediction:
+    return ClipPrediction(
+        row=records.one(example, keys.CLIP_ID).split("/")[0],
+        video=records.one(example, keys.VIDEO_PATH),
+        source=records.one(example, keys.CLIP_SOURCE),
+        label_id=records.one(example, keys.CLIP_LABEL_ID),
+        frames_total=records.one(example, keys.FRAMES_TOTAL),
+        frames_with_face=records.one(example, keys.FRAMES_WITH_FACE),
+        probabilities=np.asarray(probabilities),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The evaluation of one split.
+
+    Attributes:
+        split: Its name.
+        rows: One dict a row: `row`, `video`, `source`, `label`, `predicted`
+            (None without a face), `frames`, `frames_with_face`,
+            `probabilities`.
+        metrics: Over all rows.
+        majority: The most frequent label of the training split.
+        majority_metrics: Of always answering with it.
+        coverage: Share of the sampled frames that had a face.
+        description: Of the model.
+        fingerprint: Of the data set.
+    """
+
+    split: str
+    rows: list[dict]
+    metrics: measures.Metrics
+    majority: str
+    majority_metrics: measures.Metrics
+    coverage: float
+    description: dict
+    fingerprint: str
+
+    def to_dict(self) -> dict:
+        return {
+            "split": self.split,
+            "data_fingerprint": self.fingerprint,
+            "system": self.description["system"],
+            "random_weights": self.description["random_weights"],
+            "frames_with_face_share": self.coverage,
+            "metrics": self.metrics.to_dict(),
+            "majority_class": {
+                "label": self.majority,
+                "acc": self.majority_metrics.acc,
+                "map": self.majority_metrics.map,
+            },
+        }
+
+    def write(self, folder: str | os.PathLike) -> None:
+        """Writes `metrics.json` and `predictions.csv` into a folder."""
+        folder = pathlib.Path(folder)
+        with (
+            files.atomic(folder / "predictions.csv") as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as f,
+        ):
+            self._write_rows(csv.writer(f))
+        files.write_json(folder / "metrics.json", self.to_dict())
+
+    def _write_rows(self, writer):
+        names = self.metrics.names
+        columns = [
+            "row",
+            "video",
+            "source",
+            "label",
+            "predicted",
+            "frames",
+            "frames_with_face",
+        ]
+        writer.writerow([*columns, *(f"p_{n}" for n in names)])
+        for row in self.rows:
+            shares = row["probabilities"]
+            writer.writerow(
+                [
+                    *(row[c] for c in columns),
+                    *(
+                        [f"{p:.6f}" for p in shares]
+                        if row["predicted"] is not None
+                        else [""] * len(names)
+                    ),
+                ]
+            )
+
+
+def report(
+    data: dataset.Dataset,
+    split: str,
+    clips: Sequence[ClipPrediction],
+    description: dict,
+) -> Report:
+    """Aggregates records to rows and measures them.
+
+    Raises:
+        RecordError: No record of the split has a label.
+    """
+    groups: dict[str, list[ClipPrediction]] = {}
+    for clip in clips:
+        if clip.label_id >= 0:
+            groups.setdefault(clip.row, []).append(clip)
+    if not groups:
+        raise RecordError(
+            f"{data.path}: no record of the split {split!r} has a label"
+        )
+    names = data.labels.names
+    parts = list(groups.values())
+    labels = np.array([part[0].label_id for part in parts])
+    counts = [np.array([c.frames_with_face for c in part]) for part in parts]
+    answered = np.array([c.sum() > 0 for c in counts])
+    probabilities = np.stack(
+        [
+            np.average([c.probabilities for c in part], axis=0, weights=n)
+            if n.sum()
+            else np.zeros(len(names))
+            for part, n in zip(parts, counts)
+        ]
+    )
+    majority = _majority(data, labels)
+    constant = np.zeros_like(probabilities)
+    constant[:, majority] = 1
+    return Report(
+        split=split,
+        rows=[_row(part, p, names) for part, p in zip(parts, probabilities)],
+        metrics=measures.evaluate(labels, probabilities, answered, names),
+        majority=names[majority],
+        majority_metrics=measures.evaluate(labels, constant, None, names),
+        coverage=_coverage(parts),
+        description=description,
+        fingerprint=data.fingerprint,
+    )
+
+
+def _majority(data, labels) -> int:
+    """The training split's commonest class; this split's where it has none."""
+    counts = data.splits.get("train", {}).get("labels", {})
+    known = [counts.get(name, 0) for name in data.labels.names]
+    return (
+        int(np.argmax(known)) if any(known) else measures.majority_class(labels)
+    )
+
+
+def _coverage(parts) -> float:
+    clips = [c for part in parts for c in part]
+    total = sum(c.frames_total for c in clips)
+    return sum(c.frames_with_face for c in clips) / max(total, 1)
+
+
+def _row(part, probabilities, names) -> dict:
+    found = sum(c.frames_with_face for c in part)
+    return {
+        "row": part[0].row,
+        "video": part[0].video,
+        "source": part[0].source,
+        "label": names[part[0].label_id],
+        "predicted": names[int(probabilities.argmax())] if found else None,
+        "frames": sum(c.frames_total for c in part),
+        "frames_with_face": found,
+        "probabilities": probabilities.tolist(),
+    }

@@ -1,0 +1,111 @@
+"""SavedModels: written, proven, then published as a version folder.
+
+Written by `keras.export.ExportArchive`, the way that TensorFlow Serving can
+load: a `tf.saved_model.save` of a module that holds a Keras 3 model loads
+here and fails there.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from emorec.data import files
+from emorec.errors import ExportError
+from emorec.export import proof, signatures
+from emorec.training.bundle import Bundle
+
+DESCRIPTION = "emorec.json"
+LABELS = "labels.txt"
+
+
+def versions(base_path: str | os.PathLike) -> list[int]:
+    """Returns the versions under a base path, ascending."""
+    folder = pathlib.Path(base_path)
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal())
+
+
+def export(
+    bundle: Bundle,
+    base_path: str | os.PathLike,
+    version: int | None = None,
+) -> tuple[pathlib.Path, dict]:
+    """Writes a new version under the base path of a served model.
+
+    The version folder appears under its final name only after it was loaded
+    again, twice, and its answers were compared with the model's.
+
+    Args:
+        bundle: The model, loaded with `use_cudnn=False`.
+        base_path: `<base_path>/<version>/` is what a server reads.
+        version: A positive number; by default one more than the newest.
+
+    Returns:
+        The version folder, and the largest differences that were measured
+        (`proof.check`).
+
+    Raises:
+        ExportError: The version exists, or a check failed.
+    """
+    base = pathlib.Path(base_path)
+    if version is None:
+        version = max(versions(base), default=0) + 1
+    final = base / str(version)
+    if version < 1 or final.exists():
+        raise ExportError(
+            f"{final}: `version` must be a number that is not taken. "
+            f"Received: {version}; taken: {versions(base)}"
+        )
+    with _staging(base, version) as staging:
+        _write(bundle, staging)
+        differences = proof.check(bundle, staging)
+        os.rename(staging, final)
+    return final, differences
+
+
+@contextlib.contextmanager
+def _staging(base, version):
+    """A folder beside the versions that no server takes for one."""
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.mkdtemp(prefix=f".{version}-", dir=base)
+    except OSError as e:
+        raise ExportError(
+            f"{base}: cannot be written ({e.strerror}); choose another "
+            "--output_dir"
+        ) from e
+    try:
+        # mkdtemp makes it for the owner alone; a server may be another user.
+        os.chmod(staging, 0o755)
+        yield pathlib.Path(staging)
+    except (OSError, tf.errors.OpError) as e:
+        raise ExportError(
+            f"{base}: the export failed "
+            f"({' '.join(str(e).split())[:300]}); nothing was published"
+        ) from e
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write(bundle, folder):
+    archive = keras.export.ExportArchive()
+    archive.track(bundle.model)
+    archive.track(bundle.encoders.face.model)
+    archive.track(bundle.encoders.context.model)
+    for name, signature in signatures.build(bundle).items():
+        archive.add_endpoint(
+            name, signature.function, input_signature=signature.inputs
+        )
+    archive.write_out(str(folder), verbose=False)
+    assets = folder / "assets"
+    assets.mkdir(exist_ok=True)
+    files.write_json(assets / DESCRIPTION, bundle.describe())
+    (assets / LABELS).write_text(
+        "\n".join(bundle.labels.names) + "\n", encoding="utf-8"
+    )

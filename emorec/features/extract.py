@@ -1,0 +1,201 @@
+"""Frozen features, computed once: records of frames to records of features.
+
+The encoders do not learn, so each shard of frames becomes one shard of
+features, kept in a folder that carries the encoders' hashes. The unit of work
+is a shard, written atomically; finished ones are skipped.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from emorec.config import Config
+from emorec.data import dataset, files, keys, records
+from emorec.errors import RecordError
+from emorec.features.encoder import Encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoders:
+    """The frozen encoders of the two streams."""
+
+    face: Encoder
+    context: Encoder
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Feature size of each stream."""
+        return {"face": self.face.dim, "context": self.context.dim}
+
+    @property
+    def hash(self) -> str:
+        """Names both encoders; the features' folder is called so."""
+        return f"{self.face.hash}-{self.context.hash}"
+
+    @property
+    def random_weights(self) -> list[str]:
+        """Names of the streams whose encoder has random weights."""
+        pairs = (("face", self.face), ("context", self.context))
+        return [n for n, e in pairs if e.weights["random"]]
+
+
+def extract(
+    data: dataset.Dataset,
+    split: str,
+    encoders: Encoders,
+    config: Config,
+    *,
+    feature_dir: str | pathlib.Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Writes the records of features of a split, unless they are there.
+
+    Args:
+        data: A prepared data set.
+        split: One of its splits.
+        encoders: The frozen encoders.
+        config: Its `clip.crop_size` and `features.batch_frames`.
+        feature_dir: Where the features go; by default beside the records.
+        progress: Called with (shards done, all shards).
+
+    Returns:
+        The files, in the order of the shards.
+
+    Raises:
+        RecordError: A shard is corrupt or of another config.
+    """
+    folder = pathlib.Path(feature_dir or pathlib.Path(data.path) / "features")
+    folder = folder / encoders.hash
+    sources = data.files(split)
+    targets = []
+    for done, source in enumerate(sources):
+        target = folder / pathlib.Path(source).name
+        if not _is_current(target, source):
+            extract_shard(source, target, encoders, config)
+            files.write_json(_stamp_path(target), _stamp(source))
+        targets.append(str(target))
+        if progress is not None:
+            progress(done + 1, len(sources))
+    return targets
+
+
+def _stamp_path(target):
+    return target.with_suffix(".json")
+
+
+def _stamp(source) -> dict:
+    """What shows that a shard of frames has been written anew."""
+    stat = tf.io.gfile.stat(str(source))
+    return {"source_bytes": stat.length, "source_mtime_ns": stat.mtime_nsec}
+
+
+def _is_current(target, source) -> bool:
+    stamp = _stamp_path(target)
+    if not (target.exists() and stamp.exists()):
+        return False
+    wanted = _stamp(source)
+    return files.read_json(stamp, "stamp of features", "delete it") == wanted
+
+
+def extract_shard(
+    source: str | pathlib.Path,
+    target: str | pathlib.Path,
+    encoders: Encoders,
+    config: Config,
+) -> int:
+    """Turns one shard of frames into one of features; returns its records."""
+    features = _encode(source, encoders, config)
+
+    def examples() -> Iterator[tf.train.Example]:
+        done = 0
+        for example in records.read(source):
+            check_config(example, config, source)
+            count = len(records.many(example, keys.FRAME_TIME))
+            steps = slice(done, done + count)
+            yield _feature_example(
+                example, {n: f[steps] for n, f in features.items()}, encoders
+            )
+            done += count
+
+    return records.write(target, examples())
+
+
+def check_config(example, config: Config, source) -> None:
+    """Refuses a record that was made under another data config."""
+    found = records.one(example, keys.CONFIG_HASH)
+    if found != config.data_hash():
+        raise RecordError(
+            f"{source}: its records were made with the config {found!r}, "
+            f"not {config.data_hash()!r}; prepare the videos again with this "
+            "config"
+        )
+
+
+def _encode(source, encoders, config) -> dict[str, np.ndarray]:
+    """Returns the features of all frames of a shard, [N, D] a stream.
+
+    Frames of all clips are batched together, so that short clips cost no
+    padding.
+    """
+    size = config.clip.crop_size
+    batch = config.features.batch_frames
+    frames = (
+        tf.data.TFRecordDataset(files.open_file_system(str(source)))
+        .flat_map(_jpegs)
+        .map(
+            lambda face, context: (
+                records.decode_jpeg(face, size),
+                records.decode_jpeg(context, size),
+            ),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        .batch(batch)
+        .prefetch(2)
+    )
+    face = [np.zeros((0, encoders.face.dim), np.float32)]
+    context = [np.zeros((0, encoders.context.dim), np.float32)]
+    try:
+        for faces, contexts in frames.as_numpy_iterator():
+            face.append(encoders.face.encode(faces, batch))
+            context.append(encoders.context.encode(contexts, batch))
+    except tf.errors.OpError as e:
+        raise RecordError(
+            f"{source}: not readable as records of frames "
+            f"({str(e.message).splitlines()[0][:200]}); delete it and run "
+            "`emorec prepare` again"
+        ) from e
+    return {"face": np.concatenate(face), "context": np.concatenate(context)}
+
+
+def _jpegs(data):
+    spec = tf.io.FixedLenSequenceFeature((), tf.string, allow_missing=True)
+    parsed = tf.io.parse_single_example(
+        data, {keys.FACE_JPEG: spec, keys.CONTEXT_JPEG: spec}
+    )
+    return tf.data.Dataset.from_tensor_slices(
+        (parsed[keys.FACE_JPEG], parsed[keys.CONTEXT_JPEG])
+    )
+
+
+def _feature_example(example, features, encoders) -> tf.train.Example:
+    """Copies a record's description and puts features for its pixels."""
+    made = tf.train.Example()
+    made.CopyFrom(example)
+    feature = made.features.feature
+    for key in (keys.FACE_JPEG, keys.CONTEXT_JPEG):
+        feature.pop(key, None)
+    for key, stream in (
+        (keys.FACE_FEATURES, "face"),
+        (keys.CONTEXT_FEATURES, "context"),
+    ):
+        feature[key].float_list.value.extend(features[stream].reshape(-1))
+    feature[keys.FACE_ENCODER].bytes_list.value.append(
+        encoders.face.hash.encode()
+    )
+    feature[keys.CONTEXT_ENCODER].bytes_list.value.append(
+        encoders.context.hash.encode()
+    )
+    return made

@@ -1,0 +1,134 @@
+"""A trained model with all that it needs to answer: the model folder.
+
+    model.json           config, labels, where the data came from, metrics
+    model.weights.h5     the recurrent network
+    encoders/face/       the frozen face encoder
+    encoders/context/    the frozen context encoder
+
+The networks are rebuilt by this package's code and only arrays are read, so
+nothing in a model folder is ever run.
+"""
+
+import dataclasses
+import os
+import pathlib
+
+import keras
+
+import emorec
+from emorec.config import Config
+from emorec.data import files
+from emorec.errors import EmorecError, ModelError
+from emorec.features import encoder
+from emorec.features.extract import Encoders
+from emorec.labels import LabelSet
+from emorec.models import presets
+
+FILE = "model.json"
+WEIGHTS = "model.weights.h5"
+_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A trained model.
+
+    Attributes:
+        model: The recurrent network (`emorec.models`).
+        encoders: The frozen encoders.
+        config: The config that made the data and the model.
+        labels: The label set, in the order of the logits.
+        info: What is known of the training: `seed`, `epochs`, `data` (folder
+            name, fingerprint, sources, rows), `metrics`, `random_weights`
+            (streams whose encoder has random weights), `versions`.
+    """
+
+    model: keras.Model
+    encoders: Encoders
+    config: Config
+    labels: LabelSet
+    info: dict
+
+    @property
+    def system(self) -> str:
+        return self.config.model.system
+
+    def describe(self) -> dict:
+        """Returns all but the networks as JSON values."""
+        return {
+            "format": _FORMAT,
+            "emorec": emorec.__version__,
+            "system": self.system,
+            "config": self.config.to_dict(),
+            "config_hash": self.config.data_hash(),
+            "labels": self.labels.to_dict(),
+            "encoders": {
+                name: {"id": e.id, "hash": e.hash, **e.weights}
+                for name, e in (
+                    ("face", self.encoders.face),
+                    ("context", self.encoders.context),
+                )
+            },
+            "random_weights": self.encoders.random_weights,
+            "info": self.info,
+        }
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the model folder; `model.json` last, which completes it."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).unlink(missing_ok=True)
+        self.encoders.face.save(folder / "encoders" / "face")
+        self.encoders.context.save(folder / "encoders" / "context")
+        # Keras chooses the format by the ending, which `atomic` changes.
+        with files.atomic(folder / WEIGHTS) as temporary:
+            named = temporary.with_name(f".{os.getpid()}.{WEIGHTS}")
+            self.model.save_weights(named)
+            os.replace(named, temporary)
+        files.write_json(folder / FILE, self.describe())
+
+
+def load(
+    folder: str | os.PathLike, *, use_cudnn: str | bool = "auto"
+) -> Bundle:
+    """Reads a model folder.
+
+    Args:
+        folder: What `Bundle.save` wrote.
+        use_cudnn: `False` builds a network whose graph any CPU can run.
+
+    Raises:
+        ModelError: It is absent, not complete, damaged, or of a format that
+            this version does not know.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        values = files.read_json(
+            folder / FILE, "trained model", "make one with `emorec train`"
+        )
+    except EmorecError as e:
+        raise ModelError(str(e)) from e
+    if values.get("format") != _FORMAT:
+        raise ModelError(
+            f"{folder}: a model of format {values.get('format')!r}; this "
+            f"emorec reads format {_FORMAT}"
+        )
+    try:
+        config = Config.from_dict(values["config"])
+        labels = LabelSet.from_dict(values["labels"])
+        info = dict(values["info"])
+    except (KeyError, TypeError, ValueError) as e:
+        raise ModelError(f"{folder}: {FILE} is not complete ({e!r})") from e
+    encoders = Encoders(
+        encoder.load(folder / "encoders" / "face"),
+        encoder.load(folder / "encoders" / "context"),
+    )
+    model = presets.build(config.model, encoders.dims, len(labels), use_cudnn)
+    try:
+        model.load_weights(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
+        raise ModelError(
+            f"{folder}: {WEIGHTS} does not fit "
+            f"({' '.join(str(e).split())[:200]}); train the model again"
+        ) from e
+    return Bundle(model, encoders, config, labels, info)

@@ -1,0 +1,86 @@
+"""The state of a run between two epochs, in one file.
+
+All variables of the model (seed generators too) and of the optimizer, the
+best weights so far and the counters: a resumed run goes on exactly where the
+killed one was. One npz, so that it is written atomically; no pickles.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+
+from emorec.data import files
+from emorec.errors import TrainingError
+
+FILE = "last.npz"
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the loop knows between two epochs.
+
+    Attributes:
+        run: Names the run: config, data and seed.
+        epoch: Epochs that are done.
+        best: The best monitored loss so far.
+        best_epoch: The epoch that had it.
+        history: One dict of figures an epoch.
+        best_weights: The model's variables at `best_epoch`.
+    """
+
+    run: str
+    epoch: int = 0
+    best: float = float("inf")
+    best_epoch: int = -1
+    history: list = dataclasses.field(default_factory=list)
+    best_weights: list = dataclasses.field(default_factory=list)
+
+
+def save(folder: str | os.PathLike, progress: Progress, variables) -> None:
+    """Writes the state atomically."""
+    values = dataclasses.asdict(progress)
+    best = values.pop("best_weights")
+    arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
+    arrays |= {f"b{i}": np.asarray(v) for i, v in enumerate(best)}
+    meta = json.dumps(values).encode()
+    path = pathlib.Path(folder) / FILE
+    # An open file, as savez would add an ending to a name.
+    with files.atomic(path) as temporary, open(temporary, "wb") as f:
+        np.savez(f, meta=np.frombuffer(meta, np.uint8), **arrays)
+
+
+def restore(folder: str | os.PathLike, run: str, variables) -> Progress:
+    """Reads the state into `variables`; a new `Progress` where there is none.
+
+    Raises:
+        TrainingError: The state belongs to another run, or is damaged.
+    """
+    path = pathlib.Path(folder) / FILE
+    if not path.exists():
+        return Progress(run)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            progress = Progress(**json.loads(arrays["meta"].tobytes()))
+            state = _list(arrays, "v")
+            progress.best_weights = _list(arrays, "b")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+        raise TrainingError(
+            f"{path}: cannot be read ({e}); give --overwrite to start again"
+        ) from e
+    if progress.run != run or len(state) != len(variables):
+        raise TrainingError(
+            f"{folder}: holds a run with another config, data set or seed; "
+            "choose another --output_dir, or give --overwrite"
+        )
+    for variable, value in zip(variables, state, strict=True):
+        variable.assign(value)
+    return progress
+
+
+def _list(arrays, prefix):
+    count = sum(name.startswith(prefix) for name in arrays.files)
+    return [arrays[f"{prefix}{i}"] for i in range(count)]

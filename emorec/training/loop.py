@@ -1,0 +1,217 @@
+"""The training loop: one run of one system on cached features.
+
+Our own loop over epochs instead of `fit`: a run that is killed and resumed
+then equals one that was not (Keras' callbacks forget the best weights and the
+patience), and `fit` fails under MultiWorkerMirroredStrategy on this stack.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emorec.config import Config
+from emorec.data import input_pipeline
+from emorec.errors import TrainingError
+from emorec.training import checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one training run needs.
+
+    Attributes:
+        model: The network; its variables are trained in place.
+        train_files: Records of features.
+        validation_files: The same; may be empty.
+        dims: Feature size of each stream.
+        config: The resolved config.
+        class_counts: Clips of each class in training, [K].
+        seed: Of shuffling, sampling and dropout.
+        name: Names config, data and seed; a checkpoint of another name is
+            refused.
+        folder: Where checkpoints and logs go.
+    """
+
+    model: keras.Model
+    train_files: list[str]
+    validation_files: list[str]
+    dims: dict[str, int]
+    config: Config
+    class_counts: np.ndarray
+    seed: int
+    name: str
+    folder: pathlib.Path
+
+
+def fit(
+    run: Run, on_epoch: Callable[[int, dict], None] | None = None
+) -> list[dict]:
+    """Trains to the epoch of the best validation loss.
+
+    Args:
+        run: The run; goes on from its checkpoint, if there is one.
+        on_epoch: Called with (epoch, figures) after each epoch.
+
+    Returns:
+        One dict an epoch: `loss`, `accuracy`, and `val_loss`, `val_accuracy`
+        where there are validation clips. Without any, the training loss is
+        what is monitored.
+
+    Raises:
+        TrainingError: There is nothing to train on, or the loss is not
+            finite; the last good checkpoint stays.
+    """
+    trainer = _Trainer(run)
+    variables = trainer.variables()
+    checkpoints = run.folder / "checkpoints"
+    progress = checkpoint.restore(checkpoints, run.name, variables)
+    writers = {
+        name: tf.summary.create_file_writer(str(run.folder / "logs" / name))
+        for name in ("train", "validation")
+    }
+    settings = run.config.train
+    while progress.epoch < settings.epochs and (
+        progress.epoch - 1 - progress.best_epoch <= settings.patience
+    ):
+        epoch = progress.epoch
+        figures = trainer.epoch(epoch)
+        _log(writers, epoch, figures)
+        monitored = figures.get("val_loss", figures["loss"])
+        if monitored < progress.best:
+            progress.best, progress.best_epoch = monitored, epoch
+            progress.best_weights = [np.array(v) for v in run.model.variables]
+        progress.history.append(figures)
+        progress.epoch += 1
+        checkpoint.save(checkpoints, progress, variables)
+        if on_epoch is not None:
+            on_epoch(epoch, figures)
+    for variable, value in zip(
+        run.model.variables, progress.best_weights, strict=True
+    ):
+        variable.assign(value)
+    for writer in writers.values():
+        writer.close()
+    return progress.history
+
+
+class _Trainer:
+    """The compiled steps of a run."""
+
+    def __init__(self, run: Run):
+        self._run = run
+        settings = run.config.train
+        self._optimizer = keras.optimizers.Adam(
+            settings.learning_rate, global_clipnorm=settings.clip_norm
+        )
+        self._optimizer.build(run.model.trainable_variables)
+        self._weights = tf.constant(
+            class_weights(run.class_counts)
+            if settings.class_weights
+            else np.ones(len(run.class_counts), np.float32)
+        )
+        spec = self._epoch_data(0).element_spec
+        # One trace for every batch size and length.
+        self._train = tf.function(self._train_step, input_signature=spec)
+        self._test = tf.function(self._test_step, input_signature=spec)
+
+    def variables(self):
+        """All state of the run: model, seed generators, optimizer."""
+        return [*self._run.model.variables, *self._optimizer.variables]
+
+    def epoch(self, epoch: int) -> dict:
+        """Trains one epoch and measures it."""
+        sums = np.zeros(3)
+        for step, (inputs, labels) in enumerate(self._epoch_data(epoch)):
+            figures = np.array(self._train(inputs, labels), np.float64)
+            if not math.isfinite(figures[0]):
+                raise TrainingError(
+                    f"the loss became {figures[0]} at step {step} of epoch "
+                    f"{epoch}; the checkpoint of the epoch before is kept. "
+                    "Lower train.learning_rate and run again"
+                )
+            sums += figures
+        if not sums[2]:
+            raise TrainingError(
+                "no clip to train on: none of the training records has both "
+                "a face and a label"
+            )
+        values = {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
+        sums = np.zeros(3)
+        for inputs, labels in self._validation_data():
+            sums += np.array(self._test(inputs, labels), np.float64)
+        if sums[2]:
+            values["val_loss"] = sums[0] / sums[2]
+            values["val_accuracy"] = sums[1] / sums[2]
+        return {name: float(value) for name, value in values.items()}
+
+    def _epoch_data(self, epoch):
+        run = self._run
+        return input_pipeline.training_epoch(
+            run.train_files, run.dims, run.config, run.seed, epoch
+        )
+
+    def _validation_data(self):
+        run = self._run
+        if not run.validation_files:
+            return []
+        return input_pipeline.evaluation_clips(
+            run.validation_files, run.dims, run.config, trainable_only=True
+        )
+
+    def _train_step(self, inputs, labels):
+        variables = self._run.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self._run.model(inputs, training=True)["logits"]
+            losses = self._losses(labels, logits)
+            loss = tf.reduce_mean(losses)
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        self._optimizer.apply(gradients, variables)
+        return self._figures(labels, logits, losses)
+
+    def _test_step(self, inputs, labels):
+        logits = self._run.model(inputs, training=False)["logits"]
+        return self._figures(labels, logits, self._losses(labels, logits))
+
+    def _losses(self, labels, logits):
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return losses * tf.gather(self._weights, labels)
+
+    def _figures(self, labels, logits, losses):
+        hits = tf.argmax(logits, axis=-1) == labels
+        return (
+            tf.reduce_sum(losses),
+            tf.reduce_sum(tf.cast(hits, tf.float32)),
+            tf.cast(tf.size(labels), tf.float32),
+        )
+
+
+def class_weights(counts: np.ndarray) -> np.ndarray:
+    """Inverse class frequencies, 1 on average over the clips.
+
+    Args:
+        counts: int [K], clips of each class.
+
+    Returns:
+        float32 [K]; 1 for a class without clips, which only validation may
+        have.
+    """
+    counts = np.asarray(counts, np.float64)
+    present = counts > 0
+    weights = np.ones_like(counts)
+    weights[present] = counts.sum() / (present.sum() * counts[present])
+    return weights.astype(np.float32)
+
+
+def _log(writers, epoch, figures):
+    """TensorBoard scalars; both splits under one tag, so curves overlay."""
+    for name, value in figures.items():
+        split = "validation" if name.startswith("val_") else "train"
+        with writers[split].as_default():
+            tf.summary.scalar(name.removeprefix("val_"), value, step=epoch)
+    for writer in writers.values():
+        writer.flush()

@@ -1,0 +1,164 @@
+"""From a prepared data set to a model folder."""
+
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from emorec.config import Config, short_hash
+from emorec.data import dataset, files
+from emorec.errors import ConfigError, TrainingError
+from emorec.features import extract
+from emorec.models import presets
+from emorec.training import bundle, loop
+
+
+def train(
+    data: dataset.Dataset,
+    output_dir: str | os.PathLike,
+    config: Config,
+    encoders: extract.Encoders,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_features: Callable[[str, int, int], None] | None = None,
+    on_epoch: Callable[[int, dict], None] | None = None,
+) -> bundle.Bundle:
+    """Extracts features where they are absent, trains, saves the model.
+
+    The same seed, data and config give the same model on a CPU. A killed run
+    goes on from its last epoch.
+
+    Args:
+        data: The prepared data set; its config decides the data sections.
+        output_dir: The model folder to be.
+        config: The model's config.
+        encoders: The frozen encoders.
+        seed: Of initialisation, shuffling, sampling and dropout.
+        overwrite: Throw away an earlier model or run in the folder.
+        on_features: Called with (split, shards done, all shards).
+        on_epoch: Called with (epoch, figures).
+
+    Raises:
+        TrainingError: The folder holds another run, there is nothing to
+            train on, or the loss is not finite.
+    """
+    dataset.check_fits(data, config, data.labels, "this training config")
+    folder = pathlib.Path(output_dir)
+    name = run_name(data, config, encoders, seed)
+    _claim(folder, overwrite)
+    shards = {}
+    for split in ("train", "validation"):
+        if split == "train" or data.splits.get(split, {}).get("files"):
+            shards[split] = extract.extract(
+                data,
+                split,
+                encoders,
+                config,
+                progress=on_features and _bind(on_features, split),
+            )
+    keras.utils.set_random_seed(seed)
+    # CPU kernels that sum in any order are the one other source of change.
+    tf.config.experimental.enable_op_determinism()
+    model = presets.build(config.model, encoders.dims, len(data.labels))
+    counts = data.splits["train"]["labels"]
+    history = loop.fit(
+        loop.Run(
+            model=model,
+            train_files=shards["train"],
+            validation_files=shards.get("validation", []),
+            dims=encoders.dims,
+            config=config,
+            class_counts=np.array(
+                [counts.get(n, 0) for n in data.labels.names]
+            ),
+            seed=seed,
+            name=name,
+            folder=folder,
+        ),
+        on_epoch,
+    )
+    made = bundle.Bundle(
+        model,
+        encoders,
+        config,
+        data.labels,
+        _info(data, seed, name, history),
+    )
+    files.write_json(folder / "history.json", {"epochs": history})
+    made.save(folder)
+    return made
+
+
+def _bind(callback, split):
+    return lambda done, total: callback(split, done, total)
+
+
+def run_name(data, config: Config, encoders, seed: int) -> str:
+    """Names a run by all that decides its result."""
+    values = config.to_dict()
+    return short_hash(
+        {
+            "data": data.fingerprint,
+            "data_config": config.data_hash(),
+            "model": values["model"],
+            "train": values["train"],
+            "encoders": encoders.hash,
+            "labels": list(data.labels.names),
+            "seed": seed,
+        }
+    )
+
+
+def _claim(folder: pathlib.Path, overwrite: bool):
+    """Refuses to train over a finished model."""
+    if overwrite:
+        for name in ("checkpoints", "logs", "encoders"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (bundle.FILE, bundle.WEIGHTS, "history.json"):
+            (folder / name).unlink(missing_ok=True)
+    elif (folder / bundle.FILE).exists():
+        raise TrainingError(
+            f"{folder}: holds a trained model; choose another --output_dir, "
+            "or give --overwrite"
+        )
+
+
+def _info(data, seed, name, history) -> dict:
+    monitored = [h.get("val_loss", h["loss"]) for h in history]
+    best = int(np.argmin(monitored))
+    return {
+        "run": name,
+        "seed": seed,
+        "epochs": len(history),
+        "best_epoch": best,
+        "best": history[best],
+        "data": {
+            "fingerprint": data.fingerprint,
+            "sources": data.sources,
+            "rows": {s: v["rows"] for s, v in data.splits.items()},
+        },
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+
+
+def training_config(
+    data: dataset.Dataset, system: str, assignments: list[str]
+) -> Config:
+    """The config of a run: the data's, with the run's own fields set.
+
+    Raises:
+        ConfigError: An assignment would change how the data was made.
+    """
+    config = data.config.override([f"model.system={system}", *assignments])
+    presets.get(config.model.system)
+    if config.data_hash() != data.config.data_hash():
+        raise ConfigError(
+            "`--set` of `train` must not change how the records were made. "
+            f"Received: {', '.join(assignments)}; give it to `emorec prepare`"
+        )
+    return config

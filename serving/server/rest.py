@@ -1,0 +1,285 @@
+"""The REST API: status, metadata and predict over HTTP/1.1."""
+
+import http
+import http.server
+import logging
+import re
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable
+
+import grpc
+
+from serving.server import json_response, rest_api, status
+from serving.server.models import Models
+
+_log = logging.getLogger(__name__)
+
+_NOT_FOUND = (
+    "<html><head><title>404 Not Found</title></head>"
+    "<body><h1>404 Not Found</h1></body></html>\n"
+)
+# A connection that says nothing for so long is closed.
+_IDLE_S = 60.0
+
+
+class RestServer(http.server.ThreadingHTTPServer):
+    """Answers REST requests, one thread for each connection.
+
+    Attributes:
+        models: What is served.
+        max_bytes: Largest body, in bytes.
+        stopping: Whether requests on open connections are refused.
+    """
+
+    daemon_threads = True
+    # Two servers must not share a port unnoticed; a port in TIME_WAIT is free.
+    allow_reuse_address = True
+    allow_reuse_port = False
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        models: Models,
+        max_bytes: int,
+        max_concurrent: int,
+    ):
+        """Opens the port.
+
+        Args:
+            host: The address to listen on.
+            port: The port; 0 takes a free one.
+            models: What is served.
+            max_bytes: Largest body, in bytes, packed or unpacked.
+            max_concurrent: Predictions at one time; more are told 429. Four
+                times as many connections may be open.
+
+        Raises:
+            OSError: The port cannot be opened.
+        """
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        self.models = models
+        self.max_bytes = max_bytes
+        self.stopping = False
+        self._slots = threading.BoundedSemaphore(max_concurrent)
+        self._connections = threading.BoundedSemaphore(4 * max_concurrent)
+        self._busy = 0
+        self._idle = threading.Condition()
+        super().__init__((host, port), _Handler)
+        self._thread = threading.Thread(
+            target=self.serve_forever, name="rest", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is open."""
+        return self.server_address[1]
+
+    def start(self) -> None:
+        """Answers requests in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, grace_s: float) -> None:
+        """Takes no more connections; waits for what is under way.
+
+        Args:
+            grace_s: Longest wait in seconds.
+        """
+        self.stopping = True
+        if self._thread.is_alive():
+            self.shutdown()
+        self.server_close()
+        ends = time.monotonic() + grace_s
+        with self._idle:
+            while self._busy and (left := ends - time.monotonic()) > 0:
+                self._idle.wait(left)
+
+    def server_close(self) -> None:
+        """Closes the port; `stop` is what waits for the threads."""
+        self.socket.close()
+
+    def process_request(self, request, client_address) -> None:
+        """Gives a connection a thread, or closes it where there are many."""
+        if not self._connections.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request, client_address) -> None:
+        """Runs in the connection's thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request, client_address) -> None:
+        """Logs the fault of one connection; the server goes on."""
+        _log.info("REST client %s failed", client_address, exc_info=True)
+
+    def limited(self, method: Callable[[], str]) -> str:
+        """Runs `method` in one of the slots for predictions.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, all slots are taken.
+        """
+        if not self._slots.acquire(blocking=False):
+            raise status.StatusError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "Concurrent request limit exceeded!",
+            )
+        try:
+            return method()
+        finally:
+            self._slots.release()
+
+    def count(self, change: int) -> None:
+        """Counts the requests under way, for `stop`."""
+        with self._idle:
+            self._busy += change
+            self._idle.notify_all()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One connection."""
+
+    server: RestServer
+    protocol_version = "HTTP/1.1"
+    server_version = "emorec"
+    sys_version = ""
+    timeout = _IDLE_S
+    # Head and body leave together, at once.
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        self.server.count(1)
+        try:
+            self._handle()
+            self.wfile.flush()
+        finally:
+            self.server.count(-1)
+
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
+
+    def log_message(self, format, *args):
+        _log.debug("%s " + format, self.address_string(), *args)
+
+    def _handle(self) -> None:
+        path = self.path.partition("?")[0]
+        try:
+            body = self._body()
+            if self.command == "OPTIONS":
+                code = 200 if "Origin" in self.headers else 400
+                self._send(code, "", "text/html")
+            elif not path.startswith("/v1/"):
+                self._send(404, _NOT_FOUND, "text/html")
+            else:
+                self._send(200, self._answer(path, body))
+        except _BodyError as e:
+            self.close_connection = True  # The body's rest is still to come.
+            self._send(e.http_status, json_response.error(str(e)))
+        except OSError:
+            raise  # The connection is gone.
+        except Exception as e:
+            error = status.from_exception(e)
+            if error.code == grpc.StatusCode.INTERNAL:
+                _log.exception("%s failed", self.requestline)
+            text = json_response.error(error.message)
+            self._send(error.http_status, text)
+
+    def _answer(self, path: str, body: bytes) -> str:
+        def run() -> str:
+            return rest_api.answer(self.server.models, self.command, path, body)
+
+        if self.server.stopping:
+            raise status.StatusError(
+                grpc.StatusCode.UNAVAILABLE, "the server is stopping"
+            )
+        if rest_api.is_prediction(self.command, path):
+            return self.server.limited(run)
+        return run()
+
+    def _send(
+        self, code: int, text: str, content_type: str = "application/json"
+    ) -> None:
+        data = text.encode(errors="replace")
+        reason = "Client Closed Request" if code == 499 else None
+        self.send_response(code, reason)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _body(self) -> bytes:
+        """Reads the request's body.
+
+        Raises:
+            _BodyError: Its framing is wrong, or it is larger than allowed.
+        """
+        limit = self.server.max_bytes
+        if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
+            data = self._chunks(limit)
+        else:
+            length = self.headers.get("Content-Length", "0")
+            if not (length.isascii() and length.isdigit()):
+                raise _BodyError(400, f"bad Content-Length: {length}")
+            if int(length) > limit:
+                raise _too_large(limit)
+            data = self.rfile.read(int(length))
+            if len(data) != int(length):
+                raise _BodyError(400, "the body is cut short")
+        if self.headers.get("Content-Encoding", "").lower() == "gzip":
+            data = _gunzip(data, limit)
+        return data
+
+    def _chunks(self, limit: int) -> bytes:
+        parts, total = [], 0
+        while True:
+            line = self.rfile.readline(1024).partition(b";")[0].strip()
+            if not re.fullmatch(rb"[0-9A-Fa-f]{1,16}", line):
+                raise _BodyError(400, "a chunk's size is wrong")
+            size = int(line, 16)
+            total += size
+            if total > limit:
+                raise _too_large(limit)
+            if not size:
+                break
+            parts.append(self.rfile.read(size))
+            if len(parts[-1]) != size or self.rfile.readline(3) != b"\r\n":
+                raise _BodyError(400, "a chunk is cut short")
+        while self.rfile.readline(65536) not in (b"\r\n", b"\n", b""):
+            pass  # Trailers.
+        return b"".join(parts)
+
+
+class _BodyError(Exception):
+    """A body that cannot be read; the connection is of no more use."""
+
+    def __init__(self, http_status: int, message: str):
+        super().__init__(message)
+        self.http_status = http_status
+
+
+def _too_large(limit: int) -> _BodyError:
+    return _BodyError(413, f"the request is larger than {limit} bytes")
+
+
+def _gunzip(data: bytes, limit: int) -> bytes:
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        data = decoder.decompress(data, limit)
+    except zlib.error as e:
+        raise _BodyError(400, f"the gzip body is damaged: {e}") from e
+    if decoder.unconsumed_tail:
+        raise _too_large(limit)
+    if not decoder.eof:
+        raise _BodyError(400, "the gzip body is cut short")
+    return data

@@ -1,0 +1,234 @@
+"""The embedded model server: gRPC and REST over the models of a folder.
+
+Speaks TensorFlow Serving's protocol, so its clients need no change, and needs
+no binary beside Python and TensorFlow.
+"""
+
+import errno
+import logging
+import socket
+import threading
+import time
+from concurrent import futures
+
+import grpc
+
+from emorec.errors import ServerError, UsageError
+from serving.server import grpc_service
+from serving.server.models import Models
+from serving.server.rest import RestServer
+from serving.server.versions import VersionManager
+
+_log = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """Serves the newest version of one model.
+
+    Also a context manager: starts on entry, stops on exit.
+
+    Attributes:
+        host: The address that is listened on.
+        port: The gRPC port; once started, the one that is open.
+        rest_port: The REST port, or None; once started, the one that is open.
+    """
+
+    def __init__(
+        self,
+        base_path: str,
+        model_name: str = "default",
+        port: int = 8500,
+        rest_port: int | None = None,
+        host: str = "127.0.0.1",
+        *,
+        poll_s: float = 1.0,
+        start_timeout_s: float | None = None,
+        workers: int = 16,
+        max_concurrent: int = 64,
+        max_message_bytes: int = 256 << 20,
+    ):
+        """Does nothing yet; see `start`.
+
+        Args:
+            base_path: Folder whose subfolders 1, 2, ... are SavedModels.
+            model_name: The name that clients ask for.
+            port: gRPC port; 0 takes a free one.
+            rest_port: REST port; 0 takes a free one, None leaves REST off.
+            host: Address to listen on. The default is reached from this
+                machine alone: there is neither encryption nor a password.
+            poll_s: Seconds between two looks for a new version.
+            start_timeout_s: Longest wait in seconds for a first version; None
+                waits for ever.
+            workers: Threads for gRPC requests.
+            max_concurrent: gRPC requests that run or wait, and apart from
+                them REST requests; more are told RESOURCE_EXHAUSTED (429).
+            max_message_bytes: Largest request and largest input tensor.
+
+        Raises:
+            UsageError: An argument is out of range.
+        """
+        for name, value, low, high in (
+            ("port", port, 0, 65535),
+            ("rest_port", rest_port or 0, 0, 65535),
+            ("workers", workers, 1, 1024),
+            ("max_concurrent", max_concurrent, 1, 100_000),
+            ("max_message_bytes", max_message_bytes, 1, 2**31 - 1),
+            ("poll_s", poll_s, 0.01, 86400),
+        ):
+            if not low <= value <= high:
+                raise UsageError(
+                    f"`{name}` must be {low} to {high}. Received: {value}"
+                )
+        if port and port == rest_port:
+            raise UsageError(
+                f"`port` and `rest_port` must differ. Received: {port} twice"
+            )
+        if not model_name or set(model_name) & set("/:"):
+            raise UsageError(
+                "`model_name` must be text without `/` and `:`. "
+                f"Received: {model_name!r}"
+            )
+        self.host = host
+        self.port = port
+        self.rest_port = rest_port
+        self.model_name = model_name
+        self._start_timeout_s = start_timeout_s
+        self._workers = workers
+        self._max_concurrent = max_concurrent
+        self._max_bytes = max_message_bytes
+        manager = VersionManager(model_name, base_path, poll_s)
+        self._models = Models([manager])
+        self._pool: futures.ThreadPoolExecutor | None = None
+        self._grpc: grpc.Server | None = None
+        self._rest: RestServer | None = None
+        self._stopped = threading.Event()
+
+    def start(self) -> "ModelServer":
+        """Loads the model, then opens the ports and answers requests.
+
+        A missing or empty base path is waited for.
+
+        Returns:
+            Itself.
+
+        Raises:
+            ModelError: The newest version does not load.
+            ServerError: A port is taken, no version came in time, or `stop`
+                was called meanwhile.
+        """
+        # Told now rather than after a model's long loading.
+        for port in (self.port, self.rest_port):
+            if port:
+                _check_port(self.host, port)
+        try:
+            self._models.start(self._start_timeout_s)
+            self._open()
+        except BaseException:
+            self.stop(0)
+            raise
+        _log.info(
+            "model %r on %s: gRPC port %d, REST port %s",
+            self.model_name,
+            self.host,
+            self.port,
+            self.rest_port,
+        )
+        return self
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Blocks until `stop` was called elsewhere.
+
+        Args:
+            timeout_s: Longest wait in seconds; None waits for ever.
+
+        Returns:
+            Whether the server has stopped.
+        """
+        return self._stopped.wait(timeout_s)
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Takes no more requests, finishes those under way, unloads.
+
+        Waits on locks, so a signal handler must not call it: let the handler
+        raise, and stop where that is caught.
+
+        Args:
+            grace_s: Longest wait in seconds for requests under way; those
+                left are cancelled.
+        """
+        ends = time.monotonic() + grace_s
+        stopping = self._grpc.stop(grace_s) if self._grpc else None
+        if self._rest:
+            self._rest.stop(grace_s)
+        if stopping:
+            stopping.wait(max(0.0, ends - time.monotonic()) + 1.0)
+        self._models.stop()
+        if self._pool:
+            self._pool.shutdown(wait=False)
+        self._grpc = self._rest = None
+        self._stopped.set()
+
+    def __enter__(self) -> "ModelServer":
+        return self.start()
+
+    def __exit__(self, *error) -> None:
+        self.stop()
+
+    def _open(self) -> None:
+        self._pool = futures.ThreadPoolExecutor(
+            self._workers, thread_name_prefix="grpc"
+        )
+        self._grpc = grpc.server(
+            self._pool,
+            options=[
+                ("grpc.max_receive_message_length", self._max_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Else a second server shares the port, and half the requests.
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=self._max_concurrent,
+        )
+        grpc_service.add_services(self._grpc, self._models, self._max_bytes)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        try:
+            port = self._grpc.add_insecure_port(f"{host}:{self.port}")
+        except RuntimeError as e:
+            _check_port(self.host, self.port)
+            raise _port_error(self.host, self.port, str(e)) from e
+        if self.rest_port is not None:
+            try:
+                self._rest = RestServer(
+                    self.host,
+                    self.rest_port,
+                    self._models,
+                    self._max_bytes,
+                    self._max_concurrent,
+                )
+            except OSError as e:
+                raise _port_error(self.host, self.rest_port, e) from e
+            self.rest_port = self._rest.port
+            self._rest.start()
+        self._grpc.start()
+        self.port = port
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raises ServerError if nothing can listen on `port` of `host`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as e:
+            raise _port_error(host, port, e) from e
+
+
+def _port_error(host: str, port: int, reason: OSError | str) -> ServerError:
+    if isinstance(reason, OSError):
+        if reason.errno == errno.EADDRINUSE:
+            return ServerError(
+                f"port {port} of {host} is in use: stop what listens there, "
+                "or choose another port (0 takes a free one)"
+            )
+        reason = reason.strerror or str(reason)
+    return ServerError(f"cannot listen on port {port} of {host}: {reason}")

@@ -1,0 +1,73 @@
+"""The package `emorec`: what it holds, what it needs, its command."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+
+
+def _version() -> str:
+    for line in (HERE / "emorec" / "__init__.py").read_text().splitlines():
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("emorec/__init__.py names no __version__")
+
+
+# The ranges that were tested, in this one place. requirements.lock has the
+# exact versions. TFX and `fer` are in the lock alone: pip refuses tfx 1.16.0
+# on Python 3.11 by its metadata (it runs), and fer's own dependencies bring
+# torch, while only the weight file that it carries is wanted.
+TENSORFLOW = [
+    "tensorflow>=2.16.2,<2.17",
+    "keras>=3.15,<4",
+    "tensorflow-io==0.37.1",
+    "h5py>=3.11",
+    "tqdm>=4.66",
+    "jinja2>=3.1",
+]
+VIDEO = [
+    "av>=14,<17",
+    "mtcnn==1.0.0",
+    # mtcnn reads its weights with joblib and lz4 and does not ask for lz4.
+    "joblib>=1.4",
+    "lz4>=4.3",
+    "opencv-python-headless>=4.10,<5",
+]
+SERVING = ["tensorflow-serving-api>=2.16.1,<2.17"]
+ONNX = ["tf2onnx>=1.17,<2", "onnx==1.17.0", "onnxruntime>=1.18"]
+SAMPLE = ["scikit-image>=0.25,<0.27"]
+TEST = ["pytest>=9", "ruff>=0.17", "scikit-learn>=1.5"]
+
+setuptools.setup(
+    name="emorec",
+    version=_version(),
+    description=(
+        "Emotion in video clips from the face and its surroundings: the "
+        "CACA-RNN in Keras, TFX and TensorFlow Serving"
+    ),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.12",
+    packages=setuptools.find_packages(
+        include=["emorec*", "serving*", "tfx_pipeline*"]
+    ),
+    package_data={"emorec.evaluation": ["templates/*.html"]},
+    install_requires=[
+        "absl-py>=1.4,<3",
+        "numpy>=1.26,<2",
+        "grpcio>=1.62",
+        "protobuf>=4.25,<5",
+    ],
+    extras_require={
+        "tf": TENSORFLOW,
+        "video": VIDEO,
+        "serving": SERVING,
+        "onnx": ONNX,
+        "sample": SAMPLE,
+        "test": TEST,
+        "all": [*TENSORFLOW, *VIDEO, *SERVING, *ONNX, *SAMPLE],
+    },
+    entry_points={"console_scripts": ["emorec=emorec.cli.main:main"]},
+)

@@ -1,0 +1,365 @@
+"""The gRPC API, asked with TensorFlow Serving's own stubs."""
+
+import socket
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+Code = grpc.StatusCode
+ONE_ROW = np.ones((1, 3), np.float32)
+
+
+def request(signature="", version=None, label="", outputs=(), **inputs):
+    message = predict_pb2.PredictRequest(output_filter=outputs)
+    message.model_spec.name = "toy"
+    message.model_spec.signature_name = signature
+    if version is not None:
+        message.model_spec.version.value = version
+    if label:
+        message.model_spec.version_label = label
+    for name, value in inputs.items():
+        if not isinstance(value, TensorProto):
+            value = tf.make_tensor_proto(value)
+        message.inputs[name].CopyFrom(value)
+    return message
+
+
+def refusal(method, message):
+    with pytest.raises(grpc.RpcError) as raised:
+        method(message, timeout=20)
+    return raised.value.code(), raised.value.details()
+
+
+def test_predict_answers_typed_fields_and_the_resolved_spec(prediction):
+    response = prediction.Predict(request(x=ONE_ROW))
+
+    spec = response.model_spec
+    assert (spec.name, spec.version.value) == ("toy", 1)
+    assert spec.signature_name == "serving_default"
+    logits = response.outputs["logits"]
+    assert list(logits.float_val) == [9.0, 12.0]
+    assert logits.tensor_content == b""
+    assert [d.size for d in logits.tensor_shape.dim] == [1, 2]
+    assert list(response.outputs["rows"].float_val) == [3.0]
+
+
+def test_predict_carries_every_dtype(prediction):
+    values = {
+        "f32": np.array([[1.5, np.nan], [-np.inf, 0]], np.float32),
+        "f64": np.array([1e300]),
+        "f16": np.array([0.1, -2], np.float16),
+        "bf16": tf.constant([1.5, -3], tf.bfloat16).numpy(),
+        "u8": np.arange(256, dtype=np.uint8),
+        "i32": np.array(-(2**31), np.int32),
+        "i64": np.array([2**62, -1]),
+        "flag": np.array([[True], [False]]),
+        "text": np.array([b"\xff\x00", b"", "é".encode()], object),
+    }
+    response = prediction.Predict(request("echo", **values))
+
+    for name, value in values.items():
+        echoed = tf.make_ndarray(response.outputs[name])
+        assert echoed.dtype == value.dtype, name
+        np.testing.assert_array_equal(echoed, value, err_msg=name)
+
+
+def test_predict_reads_short_typed_lists_as_tensorflow_does(prediction):
+    proto = TensorProto(dtype=1, float_val=[1, 2])
+    proto.tensor_shape.dim.add(size=2)
+    proto.tensor_shape.dim.add(size=3)
+    response = prediction.Predict(request(x=proto, outputs=["rows"]))
+    assert list(response.outputs) == ["rows"]
+    assert list(response.outputs["rows"].float_val) == [5, 6]
+
+
+def test_a_batch_of_no_rows_gives_no_rows(prediction):
+    response = prediction.Predict(request(x=np.ones((0, 3), np.float32)))
+    logits = tf.make_ndarray(response.outputs["logits"])
+    assert logits.shape == (0, 2)
+
+
+def test_an_output_of_rank_0(prediction):
+    response = prediction.Predict(request("total", x=np.float32([1, 2])))
+    assert tf.make_ndarray(response.outputs["total"]) == 3
+
+
+BAD_BYTES = TensorProto(dtype=1, tensor_content=b"abc")
+BAD_BYTES.tensor_shape.dim.add(size=1)
+# 4 bytes that ask for 4 TB.
+BOMB = TensorProto(dtype=1, float_val=[1])
+BOMB.tensor_shape.dim.add(size=2**40)
+UNKNOWN = TensorProto(dtype=1)
+UNKNOWN.tensor_shape.unknown_rank = True
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "details"),
+    [
+        (
+            predict_pb2.PredictRequest(),
+            Code.INVALID_ARGUMENT,
+            "Missing ModelSpec",
+        ),
+        (
+            predict_pb2.PredictRequest(model_spec=model_pb2.ModelSpec()),
+            Code.INVALID_ARGUMENT,
+            "ModelSpec has no name specified.",
+        ),
+        (
+            predict_pb2.PredictRequest(
+                model_spec=model_pb2.ModelSpec(name="other")
+            ),
+            Code.NOT_FOUND,
+            "Servable not found for request: Latest(other)",
+        ),
+        (
+            request(version=99, x=ONE_ROW),
+            Code.NOT_FOUND,
+            "Servable not found for request: Specific(toy, 99)",
+        ),
+        (
+            request(label="canary", x=ONE_ROW),
+            Code.INVALID_ARGUMENT,
+            "Unrecognized servable version label: canary",
+        ),
+        (
+            request("nope", x=ONE_ROW),
+            Code.FAILED_PRECONDITION,
+            'Serving signature key "nope" not found.',
+        ),
+        (
+            request(),
+            Code.INVALID_ARGUMENT,
+            "input size does not match signature: 0!=1 len({}) != len({x}). "
+            "Sent extra: {}. Missing but required: {x}.",
+        ),
+        (
+            request("add", a=[1.0], b=[1.0], z=[1.0]),
+            Code.INVALID_ARGUMENT,
+            "input size does not match signature: 3!=2 len({a,b,z}) != "
+            "len({a,b}). Sent extra: {z}. Missing but required: {}.",
+        ),
+        (
+            request(y=ONE_ROW),
+            Code.INVALID_ARGUMENT,
+            "Signature input alias: x(feed name: serving_default_x:0) not "
+            "found in request and no default value provided. Inputs expected "
+            "to be in the request {y}, or default input alias set: ",
+        ),
+        (
+            request(x=BAD_BYTES),
+            Code.INVALID_ARGUMENT,
+            "tensor parsing error: x",
+        ),
+        (request(x=BOMB), Code.INVALID_ARGUMENT, "tensor parsing error: x"),
+        (
+            request(x=UNKNOWN),
+            Code.INVALID_ARGUMENT,
+            "tensor parsing error: x",
+        ),
+        (
+            request(x=ONE_ROW.astype(np.float64)),
+            Code.INVALID_ARGUMENT,
+            "Expects arg[0] to be float but double is provided",
+        ),
+        (
+            request("add", a=np.float32([1]), b=[b"text"]),
+            Code.INVALID_ARGUMENT,
+            "Expects arg[1] to be float but string is provided",
+        ),
+        (
+            request(x=ONE_ROW, outputs=["z"]),
+            Code.INVALID_ARGUMENT,
+            "output tensor alias not found in signature: z Outputs expected "
+            "to be in the set {logits,rows}.",
+        ),
+        (
+            request(x=ONE_ROW, outputs=["rows", "rows"]),
+            Code.INVALID_ARGUMENT,
+            "duplicate output tensor alias: rows",
+        ),
+    ],
+)
+def test_predict_refuses(prediction, message, code, details):
+    assert refusal(prediction.Predict, message) == (code, details)
+
+
+def test_a_wrong_shape_is_told_by_the_op(prediction):
+    code, details = refusal(
+        prediction.Predict, request(x=np.ones((1, 4), np.float32))
+    )
+    assert code == Code.INVALID_ARGUMENT
+    assert "[1,4], In[1]: [3,2]" in details
+
+
+def test_a_long_message_is_cut(prediction):
+    code, details = refusal(prediction.Predict, request("s" * 5000))
+    assert code == Code.FAILED_PRECONDITION
+    assert len(details) == 1024 + len("...TRUNCATED")
+    assert details.endswith("s...TRUNCATED")
+
+
+def test_a_larger_request_than_allowed(prediction):
+    code, details = refusal(
+        prediction.Predict, request(x=np.ones((800_000, 3), np.float32))
+    )
+    assert code == Code.RESOURCE_EXHAUSTED
+    assert "larger than max" in details
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("Classify", classification_pb2.ClassificationRequest()),
+        ("Regress", regression_pb2.RegressionRequest()),
+        ("MultiInference", inference_pb2.MultiInferenceRequest()),
+    ],
+)
+def test_other_methods_are_unimplemented(prediction, method, message):
+    code, details = refusal(getattr(prediction, method), message)
+    assert code == Code.UNIMPLEMENTED
+    assert method in details
+
+
+def test_reload_is_unimplemented(model_service):
+    code, _ = refusal(
+        model_service.HandleReloadConfigRequest,
+        model_management_pb2.ReloadConfigRequest(),
+    )
+    assert code == Code.UNIMPLEMENTED
+
+
+def metadata_request(*fields, name="toy"):
+    message = get_model_metadata_pb2.GetModelMetadataRequest(
+        metadata_field=fields
+    )
+    if name is not None:
+        message.model_spec.name = name
+    return message
+
+
+def test_metadata_holds_every_signature(prediction):
+    response = prediction.GetModelMetadata(metadata_request("signature_def"))
+
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == ""
+    found = get_model_metadata_pb2.SignatureDefMap()
+    assert response.metadata["signature_def"].Unpack(found)
+    assert {"serving_default", "echo", "__saved_model_init_op"} <= set(
+        found.signature_def
+    )
+    x = found.signature_def["serving_default"].inputs["x"]
+    assert x.dtype == 1
+    assert [d.size for d in x.tensor_shape.dim] == [-1, 3]
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "details"),
+    [
+        (
+            metadata_request(),
+            Code.INVALID_ARGUMENT,
+            "GetModelMetadataRequest must specify at least one metadata_field",
+        ),
+        (
+            metadata_request("weights"),
+            Code.INVALID_ARGUMENT,
+            "Metadata field weights is not supported",
+        ),
+        (
+            metadata_request("signature_def", name=None),
+            Code.INVALID_ARGUMENT,
+            "Missing ModelSpec",
+        ),
+        (
+            metadata_request("signature_def", name="other"),
+            Code.NOT_FOUND,
+            "Servable not found for request: Latest(other)",
+        ),
+    ],
+)
+def test_metadata_refuses(prediction, message, code, details):
+    assert refusal(prediction.GetModelMetadata, message) == (code, details)
+
+
+def status_request(**spec):
+    return get_model_status_pb2.GetModelStatusRequest(
+        model_spec=model_pb2.ModelSpec(**spec)
+    )
+
+
+@pytest.mark.parametrize("label", ["", "ignored"])
+def test_status(model_service, label):
+    (found,) = model_service.GetModelStatus(
+        status_request(name="toy", version_label=label)
+    ).model_version_status
+    assert (found.version, found.state) == (1, 30)
+    assert (found.status.error_code, found.status.error_message) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("message", "details"),
+    [
+        (
+            status_request(name="toy", version={"value": 99}),
+            "Could not find version 99 of model toy",
+        ),
+        (
+            status_request(name="other"),
+            "Could not find any versions of model other",
+        ),
+    ],
+)
+def test_status_of_what_is_not_there(model_service, message, details):
+    assert refusal(model_service.GetModelStatus, message) == (
+        Code.NOT_FOUND,
+        details,
+    )
+
+
+def test_too_many_requests_at_once(prediction):
+    slow = request("spin", n=np.int32([3_000_000]))
+    calls = [prediction.Predict.future(slow, timeout=60) for _ in range(8)]
+    codes = [call.exception() and call.exception().code() for call in calls]
+    assert codes.count(None) == 4
+    assert codes.count(Code.RESOURCE_EXHAUSTED) == 4
+
+
+def test_a_late_answer_is_the_callers_deadline(prediction):
+    with pytest.raises(grpc.RpcError) as raised:
+        prediction.Predict(
+            request("spin", n=np.int32([2_000_000])), timeout=0.05
+        )
+    assert raised.value.code() == Code.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("port", ["port", "rest_port"])
+def test_garbage_on_a_port_does_no_harm(server, prediction, port):
+    for garbage in (b"\x00" * 100, b"\xff\xfe garbage\r\n\r\n", b"PRI * H"):
+        with socket.create_connection(
+            ("127.0.0.1", getattr(server, port)), timeout=10
+        ) as connection:
+            connection.sendall(garbage)
+    response = prediction.Predict(request(x=ONE_ROW))
+    assert list(response.outputs["rows"].float_val) == [3.0]
+
+
+def test_garbage_as_a_message_is_refused(channel, prediction):
+    raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    with pytest.raises(grpc.RpcError) as raised:
+        raw(b"\xff\xff\xff\xff")
+    assert raised.value.code() == Code.INTERNAL
+    assert prediction.Predict(request(x=ONE_ROW)).outputs

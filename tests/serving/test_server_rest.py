@@ -1,0 +1,434 @@
+"""The REST API over real HTTP."""
+
+import base64
+import gzip
+import http.client
+import json
+import math
+import threading
+
+import pytest
+
+PREDICT = "/v1/models/toy:predict"
+
+
+@pytest.fixture
+def ask(server):
+    """Returns (status, content type, text) of one request."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.rest_port, timeout=60
+    )
+
+    def send(method, path, body=None, **headers):
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        text = response.read().decode()
+        return response.status, response.headers["Content-Type"], text
+
+    yield send
+    connection.close()
+
+
+def test_rows_of_several_outputs(ask):
+    body = {"instances": [[1, 1, 1], [0.5, 0, 0]]}
+    code, kind, text = ask("POST", PREDICT, body)
+    assert (code, kind) == (200, "application/json")
+    assert text == (
+        "{\n"
+        '    "predictions": [\n'
+        "        {\n"
+        '            "logits": [9.0, 12.0],\n'
+        '            "rows": 3.0\n'
+        "        },\n"
+        "        {\n"
+        '            "logits": [0.5, 1.0],\n'
+        '            "rows": 0.5\n'
+        "        }\n"
+        "    ]\n"
+        "}"
+    )
+
+
+def test_rows_of_one_output_are_bare(ask):
+    body = {"signature_name": "add", "instances": [{"a": 1, "b": 2.5}] * 2}
+    assert ask("POST", PREDICT, body)[2] == (
+        '{\n    "predictions": [3.5, 3.5\n    ]\n}'
+    )
+
+
+def test_columns(ask):
+    body = {"inputs": {"x": [[1, 1, 1]]}}
+    assert ask("POST", PREDICT, body)[2] == (
+        "{\n"
+        '    "outputs": {\n'
+        '        "logits": [\n'
+        "            [\n"
+        "                9.0,\n"
+        "                12.0\n"
+        "            ]\n"
+        "        ],\n"
+        '        "rows": [\n'
+        "            3.0\n"
+        "        ]\n"
+        "    }\n"
+        "}"
+    )
+
+
+def test_columns_of_one_input_and_output_are_bare(ask):
+    body = {"signature_name": "upper", "inputs": ["a", "é"]}
+    text = ask("POST", "/v1/models/toy/versions/1:predict", body)[2]
+    assert json.loads(text) == {"outputs": ["A", "é"]}
+    body = {"signature_name": "total", "inputs": [1, 2]}
+    assert json.loads(ask("POST", PREDICT, body)[2]) == {"outputs": 3.0}
+
+
+@pytest.mark.parametrize("padding", ["", "="])
+def test_base64_in_and_out(ask, padding):
+    data = base64.b64encode(b"\xff\x00").decode().rstrip("=") + padding
+    body = {"signature_name": "raw", "instances": [{"b64": data}]}
+    assert json.loads(ask("POST", PREDICT, body)[2]) == {
+        "predictions": [{"b64": "/wA="}]
+    }
+
+
+def test_numbers_are_exact_and_may_be_infinite(ask):
+    values = [0.1, 1 / 3, 1e30, 3e-5, -0.0]
+    inputs = {"a": [*values, math.nan, math.inf, -math.inf], "b": [0]}
+    body = {"signature_name": "add", "inputs": inputs}
+    text = ask("POST", PREDICT, body)[2]
+    lines = [line.strip(" ,") for line in text.splitlines()[2:-2]]
+    assert lines[:4] == ["0.1", "0.333333343", "1e+30", "3e-05"]
+    found = json.loads(text)["outputs"]
+    assert math.isnan(found[5])
+    assert found[6:] == [math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_gzip_and_chunked_requests(ask, chunked):
+    body = gzip.compress(b'{"instances": [[1, 1, 1]]}')
+    headers = {"Content-Encoding": "gzip"}
+    sent = iter([body[:7], body[7:]]) if chunked else body
+    code, _, text = ask("POST", PREDICT, sent, **headers)
+    assert code == 200
+    assert json.loads(text)["predictions"][0]["rows"] == 3.0
+
+
+def test_status(ask):
+    for path in ("", "/versions/1", "/labels/any"):
+        code, kind, text = ask("GET", f"/v1/models/toy{path}")
+        assert (code, kind) == (200, "application/json")
+        assert json.loads(text) == {
+            "model_version_status": [
+                {
+                    "version": "1",
+                    "state": "AVAILABLE",
+                    "status": {"error_code": "OK", "error_message": ""},
+                }
+            ]
+        }
+
+
+def test_metadata(ask):
+    code, _, text = ask("GET", "/v1/models/toy/metadata")
+    found = json.loads(text)
+    assert code == 200
+    assert found["model_spec"] == {
+        "name": "toy",
+        "signature_name": "",
+        "version": "1",
+    }
+    signatures = found["metadata"]["signature_def"]["signature_def"]
+    x = signatures["serving_default"]["inputs"]["x"]
+    assert x["dtype"] == "DT_FLOAT"
+    assert x["tensor_shape"]["dim"][0]["size"] == "-1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code", "message"),
+    [
+        ("GET", "/v1/foo", 400, "Malformed request: GET /v1/foo"),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        (
+            "GET",
+            "/v1/models/toy/",
+            400,
+            "Malformed request: GET /v1/models/toy/",
+        ),
+        ("GET", PREDICT, 400, f"Malformed request: GET {PREDICT}"),
+        ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
+        (
+            "POST",
+            "/v1/models/toy",
+            400,
+            "Malformed request: POST /v1/models/toy",
+        ),
+        (
+            "POST",
+            "/v1/models/toy:foo",
+            400,
+            "Malformed request: POST /v1/models/toy:foo",
+        ),
+        (
+            "GET",
+            "/v1/Models/toy",
+            400,
+            "Malformed request: GET /v1/Models/toy",
+        ),
+        (
+            "GET",
+            "/v1/models/other",
+            404,
+            "Could not find any versions of model other",
+        ),
+        (
+            "GET",
+            "/v1/models/toy/versions/9",
+            404,
+            "Could not find version 9 of model toy",
+        ),
+        (
+            "GET",
+            "/v1/models/toy/versions/9/metadata",
+            404,
+            "Servable not found for request: Specific(toy, 9)",
+        ),
+        (
+            "GET",
+            f"/v1/models/toy/versions/{2**64}",
+            400,
+            f"Failed to convert version: {2**64} to numeric.",
+        ),
+        (
+            "POST",
+            "/v1/models/toy:classify",
+            501,
+            "classify is not served here; use predict",
+        ),
+    ],
+)
+def test_paths(ask, method, path, code, message):
+    found, kind, text = ask(method, path)
+    assert (found, kind) == (code, "application/json")
+    assert text == json.dumps({"error": message}, indent=4)
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/other"])
+def test_outside_the_api_is_html(ask, path):
+    code, kind, text = ask("GET", path)
+    assert (code, kind) == (404, "text/html")
+    assert "404 Not Found" in text
+
+
+def test_options(ask):
+    assert ask("OPTIONS", "/", Origin="http://a") == (200, "text/html", "")
+    assert ask("OPTIONS", "/") == (400, "text/html", "")
+
+
+FAILED = "Failed to process element: {} of 'instances' list. "
+WRONG_TYPE = " Type: {} is not of expected type: {}"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "JSON Parse error: The document is empty"),
+        (
+            b"{",
+            "JSON Parse error: Missing a name for object member. at offset: 1",
+        ),
+        (
+            b'{"a": 1 "b"}',
+            "JSON Parse error: Missing a comma or } after an object member. "
+            "at offset: 8",
+        ),
+        (
+            '{"é}": [[1, {}, "]" 2'.encode(),
+            "JSON Parse error: Missing a comma or ] after an array element. "
+            "at offset: 21",
+        ),
+        (b"{} 1", "The document root must not be followed by other values."),
+        (b'{"a": nope}', "JSON Parse error: Invalid value. at offset: 6"),
+        (b'{"a": "\xff"}', "Invalid encoding in string. at offset: 7"),
+        (b"[" * 100_000, "JSON Parse error: The document is nested too"),
+        (b"[1]", "JSON Value: [\n    1\n] Is not object"),
+        (b"{}", "Missing 'inputs' or 'instances' key"),
+        ({"inputs": [], "instances": []}, "JSON Value: {"),
+        ({"signature_name": 1, "inputs": []}, "JSON Value: {"),
+        (
+            {"instances": 1},
+            'JSON Value: {\n    "instances": 1\n} '
+            "Expecting 'instances' to be an list/array",
+        ),
+        (
+            {"instances": []},
+            'JSON Value: {\n    "instances": []\n} '
+            "No values in 'instances' array",
+        ),
+        (
+            {"signature_name": "nope", "instances": [1]},
+            'Serving signature name: "nope" not found in signature def',
+        ),
+        (
+            {"instances": [[1, 2, 3], [1, 2]]},
+            FAILED.format(1) + "Error: INVALID_ARGUMENT: Expecting tensor "
+            "size: 3 but got: 2",
+        ),
+        (
+            {"instances": [[[1, 2]], [[1], [2]]]},
+            FAILED.format(1) + "Error: INVALID_ARGUMENT: Expecting shape "
+            "[1,2] but got: [2,1]",
+        ),
+        (
+            {"instances": [[1, "a", 3]]},
+            FAILED.format(0)
+            + 'Error: INVALID_ARGUMENT: JSON Value: "a"'
+            + WRONG_TYPE.format("String", "float"),
+        ),
+        (
+            {"instances": [[1, True, 3]]},
+            FAILED.format(0)
+            + "Error: INVALID_ARGUMENT: JSON Value: true"
+            + WRONG_TYPE.format("True", "float"),
+        ),
+        (
+            {"instances": [[1, 2**24, 3]]},
+            "Cannot convert JSON value: 16777216 to float without loss of "
+            "precision.",
+        ),
+        (
+            {"instances": [{"f": [1, 2, 3]}]},
+            "Failed to process element: 0 key: f of 'instances' list. Error: "
+            "INVALID_ARGUMENT: JSON object: does not have named input: f",
+        ),
+        (
+            {"instances": [{"b64": "AAAA"}]},
+            FAILED.format(0) + "Error: INVALID_ARGUMENT: JSON Value: {",
+        ),
+        (
+            {"signature_name": "raw", "instances": [{"b64": "a$"}]},
+            FAILED.format(0)
+            + "Error: INVALID_ARGUMENT: Unable to base64 decode",
+        ),
+        (
+            {"signature_name": "add", "instances": [1]},
+            "instances is a plain list, but expecting list of objects as "
+            "multiple input tensors required as per tensorinfo_map",
+        ),
+        (
+            {"signature_name": "add", "instances": [{"a": 1}]},
+            FAILED.format(0) + "JSON object: {",
+        ),
+        (
+            {"signature_name": "add", "instances": [{"a": 1, "b": 1}, 2]},
+            "Expecting object but got list at item 1 of input list",
+        ),
+        (
+            {"instances": [[1, 2, 3], {"x": 1}]},
+            "Expecting value/list but got object at item 1 of input list",
+        ),
+        (
+            {"signature_name": "add", "inputs": {"a": [1]}},
+            "Missing named input: b in 'inputs' object.",
+        ),
+        (
+            {"inputs": [[1, 2, 3], [1, 2]]},
+            "Encountered list at unexpected size: 2 at level: 1 expected "
+            "size: 3",
+        ),
+        (
+            {"inputs": [1, [2]]},
+            "Encountered list at unexpected level: 1 expected < 1",
+        ),
+        (
+            {"inputs": [[1], 2]},
+            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. "
+            "Expected at level: 2",
+        ),
+        (
+            {"signature_name": "total", "instances": [1]},
+            "Tensor name: total has no shape information ",
+        ),
+        ({"inputs": [[1, 2, 3, 4]]}, "Matrix size-incompatible"),
+    ],
+)
+def test_predict_refuses(ask, body, message):
+    code, kind, text = ask("POST", PREDICT, body)
+    assert (code, kind) == (400, "application/json")
+    assert text.startswith('{\n    "error": "')
+    assert message in json.loads(text)["error"]
+
+
+def test_an_error_shows_no_more_than_a_piece_of_a_long_value(ask):
+    text = ask("POST", PREDICT, {"instances": "a" * 100_000})[2]
+    assert len(text) < 500
+    assert "... Expecting 'instances' to be an list/array" in text
+
+
+def test_the_model_is_looked_up_after_the_json(ask):
+    other = "/v1/models/other:predict"
+    assert ask("POST", other, b"{")[0] == 400
+    code, _, text = ask("POST", other, {"instances": [1]})
+    assert code == 404
+    assert "Servable not found for request: Latest(other)" in text
+    label = "/v1/models/toy/labels/x:predict"
+    code, _, text = ask("POST", label, {"instances": [1]})
+    assert code == 400
+    assert "Unrecognized servable version label: x" in text
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "code", "message"),
+    [
+        ({}, b" " * (9 << 20), 413, "the request is larger than 8388608"),
+        (
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b" " * (9 << 20)),
+            413,
+            "the request is larger than 8388608",
+        ),
+        ({"Content-Encoding": "gzip"}, b"{}", 400, "gzip body is damaged"),
+        (
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b"{}")[:-5],
+            400,
+            "the gzip body is cut short",
+        ),
+        ({"Content-Length": "-1"}, b"", 400, "bad Content-Length: -1"),
+    ],
+)
+def test_bodies_that_are_refused(server, headers, body, code, message):
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.rest_port, timeout=20
+    )
+    connection.putrequest("POST", PREDICT)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        connection.putheader(name, value)
+    # An oversized body is refused by its length alone.
+    connection.endheaders(body if len(body) < 1 << 20 else None)
+    response = connection.getresponse()
+    assert response.status == code
+    assert message in json.loads(response.read())["error"]
+    connection.close()
+
+
+def test_too_many_requests_at_once(server):
+    codes = []
+
+    def spin():
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", server.rest_port, timeout=60
+        )
+        body = {"signature_name": "spin", "instances": [3_000_000]}
+        connection.request("POST", PREDICT, json.dumps(body))
+        codes.append(connection.getresponse().status)
+        connection.close()
+
+    threads = [threading.Thread(target=spin) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [200] * 4 + [429] * 4
