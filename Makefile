@@ -42,9 +42,9 @@ $(READY): requirements.lock setup.py
 	    --no-build-isolation -e . ; \
 	else \
 	  $(PYTHON) -m venv --clear $(VENV) && \
-	  $(BIN)/pip install -q --disable-pip-version-check --no-deps \
+	  $(BIN)/pip install -qq --disable-pip-version-check --no-deps \
 	    --ignore-requires-python -r requirements.lock && \
-	  $(BIN)/pip install -q --disable-pip-version-check --no-deps \
+	  $(BIN)/pip install -qq --disable-pip-version-check --no-deps \
 	    --no-build-isolation -e . ; \
 	fi
 	@touch $@

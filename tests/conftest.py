@@ -49,3 +49,62 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: a `real` test may not be skipped"
     return report
+
+
+@pytest.fixture(scope="session")
+def sample_set(tmp_path_factory) -> pathlib.Path:
+    """The manifest of a small sample set: 4 identities of 8 short clips."""
+    from emorec.data import sample
+
+    return sample.write_sample_set(
+        tmp_path_factory.mktemp("sample") / "set", identities=4, seconds=0.75
+    )
+
+
+@pytest.fixture(scope="session")
+def encoders():
+    """mini-XCEPTION as published, and a SqueezeNet of random weights."""
+    from emorec.features import encoder
+    from emorec.features.extract import Encoders
+
+    return Encoders(
+        encoder.create("mini_xception"),
+        encoder.create("squeezenet", allow_random=True, download=False),
+    )
+
+
+@pytest.fixture(scope="session")
+def prepared(sample_set, tmp_path_factory):
+    """The sample set as a data set of records; read-only."""
+    from emorec.config import Config
+    from emorec.data import manifest, prepare
+
+    return prepare.prepare(
+        manifest.read(str(sample_set)),
+        tmp_path_factory.mktemp("prepared") / "data",
+        Config(),
+    )
+
+
+@pytest.fixture(scope="session")
+def model_dir(prepared, encoders, tmp_path_factory) -> pathlib.Path:
+    """A CACA-RNN A trained for three epochs on `prepared`; read-only."""
+    from emorec.training import train
+
+    folder = tmp_path_factory.mktemp("model") / "model"
+    config = train.training_config(
+        prepared, "caca_rnn_a", ["train.epochs=3", "train.batch_size=8"]
+    )
+    train.train(prepared, folder, config, encoders)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_path(model_dir, tmp_path_factory) -> pathlib.Path:
+    """The base path of a served model: `model_dir` exported as version 1."""
+    from emorec.export import saved_model
+    from emorec.training import bundle
+
+    path = tmp_path_factory.mktemp("serving") / "emotion"
+    saved_model.export(bundle.load(model_dir, use_cudnn=False), path)
+    return path

@@ -112,10 +112,6 @@ class Upright:
         return np.array(self._orientation.apply(rgb.to_ndarray()), order="C")
 
     def _scale(self, frame: av.VideoFrame) -> av.VideoFrame:
-        if frame.format.name == "rgb24":
-            # PyAV would pass it through as it lies, upside down where the
-            # decoder's rows run upwards (a negative line size).
-            frame = VideoReformatter().reformat(frame, format="bgr24")
         width, height = self._size
         return self._scaler.reformat(
             frame,

@@ -1,5 +1,6 @@
 """A toy model with signatures of every kind, and a server of it."""
 
+import os
 import pathlib
 
 import grpc
@@ -68,13 +69,10 @@ class Toy(tf.Module):
         values |= {"flag": flag, "text": text}
         return {name: tf.identity(value) for name, value in values.items()}
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32, "n")])
-    def spin(self, n):
-        """Counts to n, one step at a time: seconds for millions."""
-        count = tf.while_loop(
-            lambda i: i < n[0], lambda i: [i + 1], [0], parallel_iterations=1
-        )
-        return {"count": tf.reshape(count, [1])}
+    @tf.function(input_signature=[tf.TensorSpec([None], STR, "path")])
+    def read(self, path):
+        """Blocks on a named pipe until somebody opens it to write."""
+        return {"content": tf.reshape(tf.io.read_file(path[0]), [1])}
 
     @tf.function(
         input_signature=[
@@ -101,6 +99,30 @@ class Toy(tf.Module):
         return {"kept": kept}
 
 
+class Pipe:
+    """A named pipe: the signature `read` blocks on it until `release`."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = str(path)
+        os.mkfifo(path)
+        self._opened: int | None = None
+
+    def release(self) -> None:
+        if self._opened is None:
+            self._opened = os.open(self.path, os.O_RDWR)
+
+    def close(self) -> None:
+        self.release()
+        os.close(self._opened)
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    pipe = Pipe(tmp_path / "pipe")
+    yield pipe
+    pipe.close()
+
+
 def save(module: tf.Module, path: pathlib.Path, **signatures) -> None:
     tf.saved_model.save(module, str(path), signatures=signatures)
 
@@ -119,7 +141,7 @@ def toy_base(tmp_path_factory) -> pathlib.Path:
         add=toy.add,
         total=toy.total,
         echo=toy.echo,
-        spin=toy.spin,
+        read=toy.read,
         jpegs=toy.jpegs,
         features=toy.features,
         examples=toy.upper,

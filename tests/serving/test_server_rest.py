@@ -6,6 +6,7 @@ import http.client
 import json
 import math
 import threading
+import time
 
 import pytest
 
@@ -414,21 +415,24 @@ def test_bodies_that_are_refused(server, headers, body, code, message):
     connection.close()
 
 
-def test_too_many_requests_at_once(server):
+def test_too_many_requests_at_once(server, pipe):
     codes = []
 
-    def spin():
+    def read():
         connection = http.client.HTTPConnection(
-            "127.0.0.1", server.rest_port, timeout=60
+            "127.0.0.1", server.rest_port, timeout=30
         )
-        body = {"signature_name": "spin", "instances": [3_000_000]}
+        body = {"signature_name": "read", "instances": [pipe.path]}
         connection.request("POST", PREDICT, json.dumps(body))
         codes.append(connection.getresponse().status)
         connection.close()
 
-    threads = [threading.Thread(target=spin) for _ in range(8)]
+    threads = [threading.Thread(target=read) for _ in range(8)]
     for thread in threads:
         thread.start()
+    while len(codes) < 4:
+        time.sleep(0.01)
+    pipe.release()
     for thread in threads:
         thread.join()
-    assert sorted(codes) == [200] * 4 + [429] * 4
+    assert codes == [429] * 4 + [200] * 4

@@ -42,7 +42,7 @@ def configured(detector, **changes) -> FaceDetector:
 
 def shifted(image, count) -> list[np.ndarray]:
     """Returns different frames of one size, some of them without a face."""
-    frames = [np.roll(image, 37 * i, axis=i % 2) for i in range(count)]
+    frames = [np.roll(image, 9 * i, axis=i % 2) for i in range(count)]
     frames[2] = np.zeros_like(image)
     return frames
 
@@ -108,12 +108,12 @@ def test_astronaut_has_the_package_box(package, detector, astronaut):
     (found,) = detector.detect([astronaut])
     assert found.boxes.shape == (1, 4) and found.scores.shape == (1,)
     assert found.boxes.dtype == found.scores.dtype == np.float32
-    assert overlaps(theirs, found.boxes).min() > 0.97
+    np.testing.assert_allclose(found.boxes, theirs, atol=0.02)
     assert 0.99 < found.scores[0] <= 1
-    # Eilene Collins' eyes and mouth.
+    # Eyes and mouth of Eileen Collins lie inside, her helmet does not.
     x0, y0, x1, y1 = found.boxes[0]
-    assert 165 < x0 < 200 and 250 < x1 < 285
-    assert 50 < y0 < 95 and 175 < y1 < 215
+    assert 165 < x0 < 200 and 245 < x1 < 285
+    assert 50 < y0 < 95 and 160 < y1 < 200
 
 
 def test_a_frame_does_not_depend_on_its_batch(detector, astronaut):

@@ -16,6 +16,7 @@ from testing import videos
 from emorec.config import VideoConfig
 from emorec.errors import UsageError, VideoError
 from emorec.video import decode
+from emorec.video.channel import Channel
 from emorec.video.reader import cell_of, probe, read_frames
 
 CONFIG = VideoConfig()
@@ -228,6 +229,15 @@ def test_slow_consumer_is_not_a_hang(tmp_path):
         for count, _ in enumerate(reader, 1):
             time.sleep(0.8 if count < 4 else 0)
     assert count == 8
+
+
+def test_only_waiting_counts_as_a_hang():
+    channel = Channel(1)
+    channel._beat -= 100  # The process slept; nobody waited.
+    threading.Timer(0.1, channel.put, ["frame"]).start()
+    assert channel.take("frame", 5.0) == "frame"
+    with pytest.raises(TimeoutError):
+        channel.take("frame", 0.05)
 
 
 @pytest.mark.parametrize(
