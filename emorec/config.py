@@ -83,14 +83,15 @@ class ClipConfig:
     Attributes:
         clip_frames: Longest clip for evaluation and prediction, in sampled
             frames. Ours.
-        face_margin: Border added around the face box, as a share of its
-            longer side, on every side. Ours.
+        face_margin: Border added around the square of the face box's longer
+            side, as a share of it, on every side. Ours: mini-XCEPTION was
+            surer of the right class the tighter the crop (BUILD_NOTES.md).
         crop_size: Height and width at which both streams are stored, pixels.
         jpeg_quality: Quality of the stored JPEG crops (4:4:4), 1 to 100.
     """
 
     clip_frames: int = 32
-    face_margin: float = 0.1
+    face_margin: float = 0.0
     crop_size: int = 224
     jpeg_quality: int = 95
 

@@ -176,6 +176,9 @@ def parse_description(description: dict) -> tuple[Config, LabelSet]:
         ModelError: It is not one.
     """
     try:
+        for key in ("system", "random_weights", "encoders"):
+            description[key]
+        description["info"]["data"]["sources"]
         return (
             Config.from_dict(description["config"]),
             LabelSet.from_dict(description["labels"]),

@@ -169,7 +169,10 @@ def _from_content(kind: Kind, content: bytes, size: int) -> np.ndarray:
             f"{len(content)} bytes do not fill {size} values of {kind.name}"
         )
     if kind.name == "bool":
-        return np.frombuffer(content, np.uint8) != 0
+        values = np.frombuffer(content, np.uint8)
+        if (values > 1).any():
+            raise ValueError("a bool is 0 or 1")
+        return values.astype(bool)
     return np.frombuffer(content, kind.dtype)
 
 

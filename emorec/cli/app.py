@@ -5,6 +5,7 @@ argument; 130 interrupted by Ctrl-C. In a batch a bad video is listed in the
 output and does not change the code, as long as another one worked.
 """
 
+import contextlib
 import errno
 import importlib
 import os
@@ -17,6 +18,16 @@ from absl import app, flags, logging
 from emorec.errors import EmorecError
 
 EXIT_INTERRUPTED = 130
+# What a full disk, a file limit or a folder of somebody else says. Any other
+# OSError is a fault of ours and keeps its traceback.
+_USERS_ERRNOS = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+)
 # Flags that absl adds and no user of a command needs to read about.
 _HIDDEN = {"flagfile", "undefok"}
 
@@ -31,8 +42,11 @@ def run(command: str, args: list[str]) -> int:
 
     def parse(argv):
         # absl wants its own flags parsed too; ours live with the command, so
-        # that two commands can be imported in one process.
+        # that two commands can be imported in one process. A second call in
+        # one process must not see the first one's values.
         flags.FLAGS(argv[:1])
+        for key in module.FLAGS:
+            module.FLAGS[key].unparse()
         return module.FLAGS(argv)
 
     def parsed(argv):
@@ -63,20 +77,35 @@ def _guarded(name, module, args) -> int:
         _fail(name, "interrupted; what was finished is kept")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error of ours,
-        # and Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (`| head`): not an error of ours.
+        _drop_stdout()
         return 1
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES):
+        if e.errno not in _USERS_ERRNOS:
             raise
-        _fail(name, f"{e.filename or 'a file'}: {e.strerror}")
+        _fail(
+            name,
+            f"{e.filename or 'the output'}: {e.strerror}; free some space, or "
+            "choose a place that you may write to",
+        )
         return 1
 
 
 def _fail(name, message):
-    sys.stdout.flush()
+    """Prints the one line of an error, after what was printed before it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()
     print(f"{name}: {message}", file=sys.stderr)
+
+
+def _drop_stdout():
+    """Lets the rest of the output go, or Python complains of it at exit."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _one_line(error) -> str:

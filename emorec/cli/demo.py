@@ -21,7 +21,7 @@ import time
 from absl import flags
 
 from emorec.cli import options
-from emorec.errors import EmorecError, UsageError
+from emorec.errors import EmorecError, ServerError, UsageError
 
 FLAGS = flags.FlagValues()
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -41,6 +41,7 @@ STAGES = 7
 # The demo fails where accuracy is not this much above the majority class's.
 CLEARLY_BETTER = 0.2
 _READY_S = 120
+_STOP_S = 20
 
 
 def main(args: list[str]) -> int:
@@ -169,7 +170,7 @@ class _Demo:
             try:
                 address = f"127.0.0.1:{port}"
                 with EmotionClient(address, model_name="emotion") as client:
-                    client.wait_ready(_READY_S)
+                    self._wait_ready(client, server)
                 kind = (
                     "tensorflow_model_server"
                     if shutil.which("tensorflow_model_server")
@@ -177,14 +178,28 @@ class _Demo:
                 )
                 say(f"{kind}, gRPC on {address}")
             except BaseException:
-                server.terminate()
-                server.wait()
+                _stop(server)
                 raise
         try:
             yield address
         finally:
-            server.terminate()
-            server.wait()
+            _stop(server)
+
+    def _wait_ready(self, client, server):
+        """Waits for the server, or fails as soon as it has ended."""
+        ends = time.monotonic() + _READY_S
+        while True:
+            try:
+                return client.wait_ready(1.0)
+            except ServerError as e:
+                log = self._logs / "serve.log"
+                if server.poll() is not None:
+                    raise EmorecError(
+                        f"`emorec serve` ended with code {server.returncode}: "
+                        f"{_last_line(log)} (log: {log})"
+                    ) from e
+                if time.monotonic() > ends:
+                    raise
 
     def predict(self, address, video) -> pathlib.Path:
         report = self._folder / "report" / "report.html"
@@ -256,11 +271,24 @@ class _Demo:
                 stderr=subprocess.STDOUT,
             )
         if done.returncode:
-            last = path.read_text(errors="replace").strip().splitlines()[-1:]
             raise EmorecError(
                 f"`emorec {command}` failed with code {done.returncode}: "
-                f"{' '.join(last) or 'it printed nothing'} (log: {path})"
+                f"{_last_line(path)} (log: {path})"
             )
+
+
+def _last_line(log: pathlib.Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it printed nothing"
+
+
+def _stop(process: subprocess.Popen):
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

@@ -3,7 +3,7 @@
   emorec evaluate --data_dir=data --split=test --output_dir=report \
       --model_dir=model
 
-Counts every video of the split; one without a face is a wrong answer.
+Counts every readable video of the split; one without a face is a wrong answer.
 """
 
 from absl import flags
@@ -55,5 +55,10 @@ def main(args: list[str]) -> int:
         f"{100 * report.majority_metrics.map:.2f} %"
     )
     print(f"{report.coverage:.1%} of the sampled frames had a face")
+    if report.unreadable:
+        print(
+            f"{report.unreadable} videos of the split could not be read by "
+            "`emorec prepare` and are not counted"
+        )
     options.announce_random(description["random_weights"])
     return 0

@@ -1,12 +1,13 @@
 """Flags and small steps that several commands share."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from absl import flags
 
-from emorec.config import Config
-from emorec.errors import UsageError
+from emorec.errors import EmorecError, UsageError
 
 
 def define_set(values: flags.FlagValues) -> flags.FlagHolder:
@@ -124,20 +125,34 @@ def progress_bar(title: str, unit: str, quiet: bool) -> Callable:
     return update
 
 
-def announce_random(description_or_streams) -> None:
-    """Says on the terminal that an encoder's weights are random."""
-    streams = description_or_streams
+def announce_random(streams: Sequence[str], file: TextIO | None = None):
+    """Says on the terminal that an encoder's weights are random.
+
+    Args:
+        streams: Whose encoder it is; empty says nothing.
+        file: Where to; standard output by default.
+    """
     if streams:
         print(
             f"WARNING: the {' and '.join(streams)} encoder has RANDOM frozen "
             "weights: the published ones were not found. Answers say nothing "
             "about emotion.",
+            file=file or sys.stdout,
             flush=True,
         )
 
 
-def write_config(config: Config, path: str | os.PathLike) -> None:
-    """Writes the resolved config beside a product."""
-    from emorec.data import files
+def check_output(path: str | None) -> None:
+    """Fails before the work where the result could not be written.
 
-    files.write_json(path, config.to_dict())
+    Raises:
+        EmorecError: The folder is absent or not to be written to.
+    """
+    if not path:
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        raise EmorecError(
+            f"{path}: cannot be written there; choose a file in a folder "
+            "that exists and is yours"
+        )

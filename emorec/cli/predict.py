@@ -6,6 +6,7 @@ Writes JSON Lines: one object per person and clip. A video without a face
 gives one object that says so, one that cannot be read gives its error.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -43,10 +44,11 @@ def main(args: list[str]) -> int:
     if not args:
         raise UsageError("needs one video or more: emorec predict VIDEO...")
     options.one_of(_BACKEND, "model_dir", "saved_model", "server")
-    _check_output(_OUTPUT.value)
-    _check_output(_REPORT.value)
+    _check_outputs(args)
     backend = options.make_backend(_BACKEND)
-    options.announce_random(backend.description["random_weights"])
+    # Without --output, standard output holds JSON Lines and nothing else.
+    aside = sys.stdout if _OUTPUT.value else sys.stderr
+    options.announce_random(backend.description["random_weights"], aside)
 
     from emorec import predict
     from emorec.evaluation import clip_report
@@ -71,7 +73,7 @@ def main(args: list[str]) -> int:
             bar(number + 1, len(args))
     if _REPORT.value:
         report.write(_REPORT.value)
-        print(_REPORT.value)
+        print(_REPORT.value, file=aside)
     if failed and len(args) > 1:
         print(
             f"emorec predict: {failed} of {len(args)} videos could not be "
@@ -81,15 +83,19 @@ def main(args: list[str]) -> int:
     return 1 if failed == len(args) else 0
 
 
-def _check_output(path):
-    """Fails before the work where the result could not be written."""
-    if not path:
-        return
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
-        raise EmorecError(
-            f"{path}: cannot be written there; choose a file in a folder "
-            "that exists and is yours"
+def _check_outputs(videos):
+    """Fails before the work where a result could not be written."""
+    paths = [p for p in (_OUTPUT.value, _REPORT.value) if p]
+    for path in paths:
+        options.check_output(path)
+        if os.path.realpath(path) in map(os.path.realpath, videos):
+            raise UsageError(
+                f"{path}: is one of the videos, which are never overwritten; "
+                "choose another file"
+            )
+    if len(paths) != len(set(map(os.path.realpath, paths))):
+        raise UsageError(
+            f"`--output` and `--report` must differ. Received: {paths[0]} twice"
         )
 
 
@@ -107,16 +113,24 @@ class _Output:
         return self
 
     def write(self, value: dict):
-        print(
-            json.dumps(value, ensure_ascii=False),
-            file=self._file or sys.stdout,
-            flush=True,
-        )
+        line = json.dumps(value, ensure_ascii=False)
+        if self._file is None:
+            print(line, flush=True)
+            return
+        try:
+            print(line, file=self._file, flush=True)
+        except OSError as e:
+            raise EmorecError(
+                f"{self._path}: cannot be written ({e.strerror}); free some "
+                "space or choose another place"
+            ) from e
 
     def __exit__(self, kind, *_):
         if self._file is None:
             return
-        self._file.close()
+        # After an error of writing, closing tries once more and fails again.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if kind is None:
             os.replace(self._partial, self._path)
         elif os.path.getsize(self._partial):

@@ -47,7 +47,8 @@ _BASE_PATH = flags.DEFINE_string(
 _HOST = flags.DEFINE_string(
     "host",
     "127.0.0.1",
-    "Address to listen on. Whoever can reach it can use the model.",
+    "Address that the embedded server listens on. Whoever can reach it can "
+    "use the model. (tensorflow_model_server always listens on all.)",
     flag_values=FLAGS,
 )
 _EMBEDDED = flags.DEFINE_bool(
@@ -76,20 +77,34 @@ def main(args: list[str]) -> int:
 
 
 def _run_external(external, binary, base_path) -> int:
+    if _HOST.present:
+        raise UsageError(
+            f"`--host` needs --embedded: {binary} has no such option and "
+            f"listens on every address. Received: {_HOST.value}"
+        )
+    print(f"{binary}: listens on every address of this machine", flush=True)
     process = subprocess.Popen(
         external.command(
             binary,
-            base_path=base_path,
+            base_path,
             model_name=_NAME.value,
             port=_PORT.value,
-            rest_port=_REST_PORT.value,
-            host=_HOST.value,
+            rest_port=_REST_PORT.value or None,
         )
     )
-    # Ctrl-C reaches the server as well: only wait for its own end.
+    stop = []
+
+    def passed_on(number, _):
+        # Ctrl-C reaches the server as well: only wait for its own end.
+        stop.append(number)
+        process.send_signal(number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: process.send_signal(n))
-    return process.wait()
+        signal.signal(number, passed_on)
+    code = process.wait()
+    if stop:
+        return 0
+    return code if code >= 0 else 128 - code
 
 
 def _run_embedded(base_path) -> int:
@@ -112,7 +127,8 @@ def _run_embedded(base_path) -> int:
             f"{_NAME.value!r} on {_HOST.value}, gRPC on {server.port}{rest}",
             flush=True,
         )
-        while not stop:
-            signal.pause()
+        # Not signal.pause(): a signal just before it would be lost.
+        while not stop and not server.wait(0.5):
+            pass
     print("stopped", flush=True)
     return 0

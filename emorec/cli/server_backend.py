@@ -20,17 +20,24 @@ class ServerBackend:
     """
 
     def __init__(self, address: str, model_name: str, timeout_s: float):
+        from serving.client import errors
         from serving.client.emotion_client import EmotionClient
 
         self._client = EmotionClient(
             address, model_name=model_name, timeout_s=timeout_s
         )
-        answer = self._client.predict(
-            "describe", {"query": np.array([b""], object)}
-        )
         try:
+            answer = self._client.predict(
+                "describe", {"query": np.array([b""], object)}
+            )
             self.description = json.loads(answer["config"][0])
-        except (KeyError, IndexError, ValueError) as e:
+        except (
+            errors.BadRequest,
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+        ) as e:
             raise ModelError(
                 f"{address}: the model {model_name!r} is not one of emorec's "
                 "(its `describe` signature gives no config); serve one made "

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from emorec.config import Config
 from emorec.data import keys
+from emorec.video.reader import CELL_TOLERANCE
 
 # Of a clip too short to cut, at most this share is skipped at its beginning
 # when a random first frame is drawn. Ours.
@@ -67,7 +68,7 @@ def select(
 def _first_of_cells(times, start, offset, fps):
     """Whether each frame is the first of a cell: bool of `times`' shape."""
     # 1e-3 of a cell: timestamps are rounded to a stream's time base.
-    cells = tf.floor((times - start[..., None]) * fps - offset + 1e-3)
+    cells = tf.floor((times - start[..., None]) * fps - offset + CELL_TOLERANCE)
     before = tf.concat(
         [tf.fill(tf.shape(cells[..., :1]), -1.0), cells[..., :-1]], -1
     )

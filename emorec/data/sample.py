@@ -66,8 +66,8 @@ def write_sample_set(
     clips_per_label: int = 1,
     seconds: float = 2.0,
     seed: int = 0,
-    width: int = 320,
-    height: int = 240,
+    width: int = 384,
+    height: int = 216,
     fps: int = 16,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -85,8 +85,9 @@ def write_sample_set(
         clips_per_label: Clips of each of the eight labels for each identity.
         seconds: Length of each clip.
         seed: Decides every pixel, with the other parameters.
-        width: Frame width in pixels, even.
-        height: Frame height in pixels, even; a face is about 0.36 of it.
+        width: Frame width in pixels, even. From 1.75 x `height`, the face is
+            outside the middle square, which is the context stream.
+        height: Frame height in pixels, even; a face is 0.37 of it.
         fps: Frames per second.
         workers: Threads; the number of CPUs by default.
         progress: Called in this thread with (clips done, clips in all).

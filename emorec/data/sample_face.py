@@ -92,8 +92,8 @@ def make_identity(
         maps[name] = _backward_map(build, moves)
     return Identity(
         flip=index % 2 == 1,
-        scale=float(rng.uniform(0.9, 1.1)),
-        aspect=float(rng.uniform(0.93, 1.07)),
+        scale=float(rng.uniform(0.93, 1.07)),
+        aspect=float(rng.uniform(0.95, 1.05)),
         textures=MappingProxyType(textures),
         maps=MappingProxyType(maps),
     )
@@ -155,7 +155,9 @@ def _closed_mouth(image) -> np.ndarray:
     smooth = cv2.inpaint(image, folds, 4, cv2.INPAINT_TELEA)
     soft = cv2.GaussianBlur(folds, (0, 0), 1.5).astype(np.float32) / 255
     image = _mix(image, cv2.GaussianBlur(smooth, (0, 0), 1), soft)
-    return _mix(image, (112, 54, 54), _soft_mask(image, points.INNER_MOUTH, 0.7))
+    return _mix(
+        image, (112, 54, 54), _soft_mask(image, points.INNER_MOUTH, 0.7)
+    )
 
 
 def _furrowed(image) -> np.ndarray:

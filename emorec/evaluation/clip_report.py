@@ -16,6 +16,9 @@ from emorec.data import files
 # What one file shows; a long batch is cut, and the report says so.
 MAX_CLIPS = 40
 THUMBNAILS = 8
+# Rows and columns of an attention map that are drawn; 4096 frames would be
+# 16 million rectangles.
+MAP_CELLS = 64
 
 
 class ClipReport:
@@ -114,7 +117,8 @@ def _map(attention, times) -> dict | None:
     """The attention map as shades, 0 to 1 of its largest weight."""
     if attention is None or len(attention) < 2:
         return None
-    peak = float(attention.max())
+    attention = _reduced(np.asarray(attention, np.float64))
+    peak = float(attention.max()) or 1.0
     return {
         "size": len(attention),
         "peak": peak,
@@ -126,3 +130,16 @@ def _map(attention, times) -> dict | None:
             for x, w in enumerate(row)
         ],
     }
+
+
+def _reduced(attention: np.ndarray) -> np.ndarray:
+    """A map of at most `MAP_CELLS` steps: means of its rows, sums of columns.
+
+    So each row still sums to 1.
+    """
+    count = len(attention)
+    size = min(count, MAP_CELLS)
+    edges = np.linspace(0, count, size + 1).astype(int)
+    summed = np.add.reduceat(attention, edges[:-1], axis=1)
+    rows = np.add.reduceat(summed, edges[:-1], axis=0)
+    return rows / np.diff(edges)[:, None]

@@ -18,8 +18,10 @@ from emorec.evaluation import metrics as measures
 from emorec.features import extract
 from emorec.training.bundle import Bundle
 
-# Records asked for at once; each may hold some MB of JPEG.
+# Records asked for at once, and their bytes: a dense training record holds
+# about 15 MB of JPEG, and a request must stay below a server's limit.
 BATCH_RECORDS = 16
+BATCH_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ def with_backend(
     made = []
     shards = data.files(split)
     for done, shard in enumerate(shards):
-        for batch in _batches(records.read(shard), BATCH_RECORDS):
+        for batch in _batches(records.read(shard)):
             for example in batch:
                 extract.check_config(example, backend.config, shard)
             answers = backend.serving_default(
@@ -112,13 +114,17 @@ def with_backend(
     return made
 
 
-def _batches(items, size) -> Iterator[list]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
+def _batches(examples) -> Iterator[list]:
+    batch, size = [], 0
+    for example in examples:
+        more = example.ByteSize()
+        if batch and (
+            len(batch) == BATCH_RECORDS or size + more > BATCH_BYTES
+        ):
             yield batch
-            batch = []
+            batch, size = [], 0
+        batch.append(example)
+        size += more
     if batch:
         yield batch
 
@@ -148,6 +154,8 @@ class Report:
         majority: The most frequent label of the training split.
         majority_metrics: Of always answering with it.
         coverage: Share of the sampled frames that had a face.
+        unreadable: Videos of the split that `prepare` could not read; they
+            are in no figure.
         description: Of the model.
         fingerprint: Of the data set.
     """
@@ -158,6 +166,7 @@ class Report:
     majority: str
     majority_metrics: measures.Metrics
     coverage: float
+    unreadable: int
     description: dict
     fingerprint: str
 
@@ -168,6 +177,7 @@ class Report:
             "system": self.description["system"],
             "random_weights": self.description["random_weights"],
             "frames_with_face_share": self.coverage,
+            "unreadable_videos": self.unreadable,
             "metrics": self.metrics.to_dict(),
             "majority_class": {
                 "label": self.majority,
@@ -254,6 +264,7 @@ def report(
         majority=names[majority],
         majority_metrics=measures.evaluate(labels, constant, None, names),
         coverage=_coverage(parts),
+        unreadable=sum(f["split"] == split for f in data.failures),
         description=description,
         fingerprint=data.fingerprint,
     )

@@ -36,8 +36,18 @@ def check(bundle: Bundle, folder: pathlib.Path) -> dict[str, float]:
     Raises:
         ExportError: A signature is absent, fails, or answers otherwise.
     """
-    built = signatures.build(bundle)
     check_graph(folder)
+    try:
+        return _differences(bundle, folder)
+    except tf.errors.OpError as e:
+        raise ExportError(
+            f"{folder}: a model server could not answer from it "
+            f"({' '.join(str(e).split())[:300]})"
+        ) from e
+
+
+def _differences(bundle, folder) -> dict[str, float]:
+    built = signatures.build(bundle)
     requests = _requests(bundle)
     loaded = tf.saved_model.load(str(folder))
     missing = sorted(set(built) - set(loaded.signatures))
@@ -130,10 +140,15 @@ def _compare(name, expected, answer) -> float:
             if not np.array_equal(a, b):
                 raise ExportError(f"signature {name}: {key} differs")
             continue
+        if a.shape != b.shape:
+            raise ExportError(
+                f"signature {name}: {key} has the shape {b.shape}, not the "
+                f"model's {a.shape}"
+            )
         difference = float(np.abs(a - b).max(initial=0.0))
         # Logits are unbounded: compare them on their own scale.
         scale = max(1.0, float(np.abs(a).max(initial=0.0)))
-        if a.shape != b.shape or not difference <= TOLERANCE * scale:
+        if not difference <= TOLERANCE * scale:
             raise ExportError(
                 f"signature {name}: {key} differs by {difference:.2g} from "
                 f"the model's; at most {TOLERANCE:g} is right"

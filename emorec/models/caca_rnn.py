@@ -12,6 +12,7 @@ Glossary:
 import dataclasses
 
 import keras
+from keras import ops
 
 from emorec.models.attention import AttentionLSTM
 
@@ -25,7 +26,7 @@ class StreamSpec:
         size: D, size of its feature vectors.
         encoder_units: F, size of the dense encoding; 0 passes the features
             on as they are.
-        layers: LSTM layers of its stack.
+        layers: LSTM layers of its stack, at least 1.
     """
 
     name: str
@@ -57,7 +58,8 @@ class CascadeRNN(keras.Model):
     Inputs, a dict:
         <name>_features: float32 [B, T, D] for each stream.
         mask: bool [B, T], a prefix mask. A row without a valid step gives
-            finite logits that mean nothing.
+            finite logits that mean nothing; T may be 0 (a batch in which
+            nobody has a face).
 
     Outputs, a dict:
         logits: float32 [B, K].
@@ -87,6 +89,11 @@ class CascadeRNN(keras.Model):
                 "`streams` must have different names. Received: "
                 f"{[s.name for s in specs]}"
             )
+        if any(s.layers < 1 for s in specs):
+            raise ValueError(
+                "`streams` must have 1 layer or more each. Received: "
+                f"{[s.layers for s in specs]}"
+            )
 
         # === Layers ===
         encoders = [
@@ -103,6 +110,7 @@ class CascadeRNN(keras.Model):
         ]
         drop = keras.layers.Dropout(dropout, name="dropout")
         head = keras.layers.Dense(num_classes, name="logits")
+        pad, cut = _PadEmpty(name="pad_empty"), _CutToMask(name="attention")
 
         # === Functional model ===
         inputs = {
@@ -112,13 +120,17 @@ class CascadeRNN(keras.Model):
             for s in specs
         }
         mask = inputs["mask"] = keras.Input((None,), dtype="bool", name="mask")
+        padded_mask = pad(mask)
         memories, state, weights = [], None, []
         for spec, encoder, stack in zip(specs, encoders, stacks):
-            x = inputs[f"{spec.name}_features"]
+            x = pad(inputs[f"{spec.name}_features"])
             if encoder is not None:
                 x = drop(encoder(x))
-            memory, state, weights = _read(x, mask, stack, memories, state)
+            memory, state, weights = _read(
+                x, padded_mask, stack, memories, state
+            )
             memories.append(memory)
+        weights = [cut(w, mask) for w in weights]
         outputs = {"logits": head(drop(state[0]))}
         if weights:
             outputs["attention"] = weights[-1]
@@ -147,6 +159,29 @@ class CascadeRNN(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+
+class _PadEmpty(keras.layers.Layer):
+    """Gives [B, 0, ...] one padded step; a Keras LSTM cannot read none."""
+
+    def call(self, x):
+        step = ops.zeros_like(ops.sum(ops.cast(x, "int32"), 1, keepdims=True))
+        x_and_step = ops.concatenate([x, ops.cast(step, x.dtype)], axis=1)
+        return x_and_step[:, : ops.maximum(ops.shape(x)[1], 1)]
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+class _CutToMask(keras.layers.Layer):
+    """Cuts [B, S, S] to the [B, T, T] of a mask [B, T]."""
+
+    def call(self, x, mask):
+        steps = ops.shape(mask)[1]
+        return x[:, :steps, :steps]
+
+    def compute_output_shape(self, shape, mask_shape):
+        return (shape[0], mask_shape[1], mask_shape[1])
 
 
 def _stack(spec, position, units, use_cudnn):

@@ -40,7 +40,7 @@ __all__ = [
 
 # Share of a cell by which a time may fall short of its edge: timestamps of
 # 1/1000 s and sums of floats land a hair before it.
-_TOLERANCE = 1e-6
+CELL_TOLERANCE = 1e-3
 # How long closing waits for the thread to let go of the file.
 _CLOSE_S = 5.0
 
@@ -64,7 +64,7 @@ class Frame:
 
 def cell_of(time: float, origin: float, fps: float) -> int:
     """Returns the cell of 1/fps seconds, counted from `origin`, of `time`."""
-    return math.floor((time - origin) * fps + _TOLERANCE)
+    return math.floor((time - origin) * fps + CELL_TOLERANCE)
 
 
 def probe(path: str | os.PathLike, config: VideoConfig) -> VideoInfo:
@@ -209,7 +209,7 @@ def _sample(channel, opened, config, decoder, start, end, fps):
             channel.open(_info(opened, convert))
         if not channel.beat():
             return
-        if time >= end - _TOLERANCE / fps:
+        if time >= end - CELL_TOLERANCE / fps:
             return
         cell = cell_of(time, start, fps)
         if cell <= last:

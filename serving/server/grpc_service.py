@@ -1,5 +1,6 @@
 """The gRPC services: PredictionService and ModelService."""
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -13,64 +14,72 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import predict, status
+from serving.server.in_flight import InFlight
 from serving.server.models import Models
 
 _log = logging.getLogger(__name__)
 SIGNATURE_DEF = "signature_def"
 
 
-def add_services(server: grpc.Server, models: Models, max_bytes: int) -> None:
+def add_services(
+    server: grpc.Server, models: Models, in_flight: InFlight, max_bytes: int
+) -> None:
     """Adds both services to a gRPC server that is not started yet.
 
     Args:
         server: The server.
         models: What it serves.
+        in_flight: What counts the requests.
         max_bytes: Largest input tensor, in bytes.
     """
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(models, max_bytes), server
+        PredictionService(models, in_flight, max_bytes), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        ModelService(models), server
+        ModelService(models, in_flight), server
     )
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
 
-    def __init__(self, models: Models, max_bytes: int):
+    def __init__(self, models: Models, in_flight: InFlight, max_bytes: int):
         self._models = models
+        self._answer = functools.partial(_answer, in_flight)
         self._max_bytes = max_bytes
 
     def Predict(self, request, context):
-        return _answer(
+        return self._answer(
             context, predict.predict, self._models, request, self._max_bytes
         )
 
     def GetModelMetadata(self, request, context):
-        return _answer(context, metadata, self._models, request)
+        return self._answer(context, metadata, self._models, request)
 
     def Classify(self, request, context):
-        return _answer(context, _unimplemented, "Classify")
+        return self._answer(context, _unimplemented, "Classify")
 
     def Regress(self, request, context):
-        return _answer(context, _unimplemented, "Regress")
+        return self._answer(context, _unimplemented, "Regress")
 
     def MultiInference(self, request, context):
-        return _answer(context, _unimplemented, "MultiInference")
+        return self._answer(context, _unimplemented, "MultiInference")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """GetModelStatus; HandleReloadConfigRequest is UNIMPLEMENTED."""
 
-    def __init__(self, models: Models):
+    def __init__(self, models: Models, in_flight: InFlight):
         self._models = models
+        self._answer = functools.partial(_answer, in_flight)
 
     def GetModelStatus(self, request, context):
-        return _answer(context, model_status, self._models, request)
+        return self._answer(context, model_status, self._models, request)
 
     def HandleReloadConfigRequest(self, request, context):
-        return _answer(context, _unimplemented, "HandleReloadConfigRequest")
+        return self._answer(
+            context, _unimplemented, "HandleReloadConfigRequest"
+        )
 
 
 def metadata(
@@ -131,14 +140,18 @@ def _unimplemented(method: str):
 
 
 def _answer(
-    context: grpc.ServicerContext, method: Callable, *arguments: Any
+    in_flight: InFlight,
+    context: grpc.ServicerContext,
+    method: Callable,
+    *arguments: Any,
 ) -> Any:
     """Runs a method; its errors become the call's status."""
     if not context.is_active():
         # It waited for a thread beyond its deadline: nobody reads an answer.
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late to start")
     try:
-        return method(*arguments)
+        with in_flight.request():
+            return method(*arguments)
     except Exception as e:
         error = status.from_exception(e)
         if error.code == grpc.StatusCode.INTERNAL:

@@ -6,13 +6,13 @@ import logging
 import re
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Callable
 
 import grpc
 
 from serving.server import json_response, rest_api, status
+from serving.server.in_flight import InFlight
 from serving.server.models import Models
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class RestServer(http.server.ThreadingHTTPServer):
     Attributes:
         models: What is served.
         max_bytes: Largest body, in bytes.
-        stopping: Whether requests on open connections are refused.
+        in_flight: What counts the requests.
     """
 
     daemon_threads = True
@@ -45,6 +45,7 @@ class RestServer(http.server.ThreadingHTTPServer):
         host: str,
         port: int,
         models: Models,
+        in_flight: InFlight,
         max_bytes: int,
         max_concurrent: int,
     ):
@@ -54,6 +55,7 @@ class RestServer(http.server.ThreadingHTTPServer):
             host: The address to listen on.
             port: The port; 0 takes a free one.
             models: What is served.
+            in_flight: What counts the requests.
             max_bytes: Largest body, in bytes, packed or unpacked.
             max_concurrent: Predictions at one time; more are told 429. Four
                 times as many connections may be open.
@@ -64,12 +66,10 @@ class RestServer(http.server.ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.models = models
+        self.in_flight = in_flight
         self.max_bytes = max_bytes
-        self.stopping = False
         self._slots = threading.BoundedSemaphore(max_concurrent)
         self._connections = threading.BoundedSemaphore(4 * max_concurrent)
-        self._busy = 0
-        self._idle = threading.Condition()
         super().__init__((host, port), _Handler)
         self._thread = threading.Thread(
             target=self.serve_forever, name="rest", daemon=True
@@ -84,23 +84,14 @@ class RestServer(http.server.ThreadingHTTPServer):
         """Answers requests in a thread of its own."""
         self._thread.start()
 
-    def stop(self, grace_s: float) -> None:
-        """Takes no more connections; waits for what is under way.
-
-        Args:
-            grace_s: Longest wait in seconds.
-        """
-        self.stopping = True
+    def stop(self) -> None:
+        """Closes the port; what is under way goes on."""
         if self._thread.is_alive():
             self.shutdown()
         self.server_close()
-        ends = time.monotonic() + grace_s
-        with self._idle:
-            while self._busy and (left := ends - time.monotonic()) > 0:
-                self._idle.wait(left)
 
     def server_close(self) -> None:
-        """Closes the port; `stop` is what waits for the threads."""
+        """Closes the port, without waiting for the connections' threads."""
         self.socket.close()
 
     def process_request(self, request, client_address) -> None:
@@ -137,12 +128,6 @@ class RestServer(http.server.ThreadingHTTPServer):
         finally:
             self._slots.release()
 
-    def count(self, change: int) -> None:
-        """Counts the requests under way, for `stop`."""
-        with self._idle:
-            self._busy += change
-            self._idle.notify_all()
-
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
@@ -157,19 +142,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self):
-        self.server.count(1)
-        try:
-            self._handle()
-            self.wfile.flush()
-        finally:
-            self.server.count(-1)
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
-
-    def log_message(self, format, *args):
-        _log.debug("%s " + format, self.address_string(), *args)
-
-    def _handle(self) -> None:
         path = self.path.partition("?")[0]
         try:
             body = self._body()
@@ -179,7 +151,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif not path.startswith("/v1/"):
                 self._send(404, _NOT_FOUND, "text/html")
             else:
-                self._send(200, self._answer(path, body))
+                with self.server.in_flight.request():
+                    self._send(200, self._answer(path, body))
+                    self.wfile.flush()
         except _BodyError as e:
             self.close_connection = True  # The body's rest is still to come.
             self._send(e.http_status, json_response.error(str(e)))
@@ -192,14 +166,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             text = json_response.error(error.message)
             self._send(error.http_status, text)
 
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
+
+    def log_message(self, format, *args):
+        _log.debug("%s " + format, self.address_string(), *args)
+
     def _answer(self, path: str, body: bytes) -> str:
         def run() -> str:
             return rest_api.answer(self.server.models, self.command, path, body)
 
-        if self.server.stopping:
-            raise status.StatusError(
-                grpc.StatusCode.UNAVAILABLE, "the server is stopping"
-            )
         if rest_api.is_prediction(self.command, path):
             return self.server.limited(run)
         return run()

@@ -8,13 +8,13 @@ import errno
 import logging
 import socket
 import threading
-import time
 from concurrent import futures
 
 import grpc
 
 from emorec.errors import ServerError, UsageError
 from serving.server import grpc_service
+from serving.server.in_flight import InFlight
 from serving.server.models import Models
 from serving.server.rest import RestServer
 from serving.server.versions import VersionManager
@@ -98,6 +98,7 @@ class ModelServer:
         self._max_bytes = max_message_bytes
         manager = VersionManager(model_name, base_path, poll_s)
         self._models = Models([manager])
+        self._in_flight = InFlight()
         self._pool: futures.ThreadPoolExecutor | None = None
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
@@ -156,12 +157,13 @@ class ModelServer:
             grace_s: Longest wait in seconds for requests under way; those
                 left are cancelled.
         """
-        ends = time.monotonic() + grace_s
-        stopping = self._grpc.stop(grace_s) if self._grpc else None
+        finished = self._in_flight.drain(grace_s)
         if self._rest:
-            self._rest.stop(grace_s)
-        if stopping:
-            stopping.wait(max(0.0, ends - time.monotonic()) + 1.0)
+            self._rest.stop()
+        if self._grpc:
+            # Nothing is left to wait for, or its time is over: the answers
+            # that are just being sent get a moment.
+            self._grpc.stop(1.0 if finished else 0.0).wait(2.0)
         self._models.stop()
         if self._pool:
             self._pool.shutdown(wait=False)
@@ -188,7 +190,9 @@ class ModelServer:
             ],
             maximum_concurrent_rpcs=self._max_concurrent,
         )
-        grpc_service.add_services(self._grpc, self._models, self._max_bytes)
+        grpc_service.add_services(
+            self._grpc, self._models, self._in_flight, self._max_bytes
+        )
         host = f"[{self.host}]" if ":" in self.host else self.host
         try:
             port = self._grpc.add_insecure_port(f"{host}:{self.port}")
@@ -201,6 +205,7 @@ class ModelServer:
                     self.host,
                     self.rest_port,
                     self._models,
+                    self._in_flight,
                     self._max_bytes,
                     self._max_concurrent,
                 )

@@ -88,7 +88,7 @@ def test_manifest(small_set, rows):
 
 @pytest.mark.parametrize("identities", [3, 4, 7, 14, 50])
 def test_no_identity_is_in_two_splits(identities):
-    wanted = sample_plan.Parameters(identities, 2, 1.0, 0, 320, 240, 8)
+    wanted = sample_plan.Parameters(identities, 2, 1.0, 0, 384, 216, 8)
     clips = sample_plan.plan_clips(wanted)
     pairs = {(clip.identity, clip.split) for clip in clips}
     assert len(pairs) == identities
@@ -110,7 +110,7 @@ def test_videos_decode(small_set, rows):
             assert stream.codec_context.pix_fmt == "yuv420p"
             assert stream.average_rate == 8
             shapes = [(f.height, f.width) for f in container.decode(video=0)]
-        assert shapes == [(240, 320)] * 4
+        assert shapes == [(216, 384)] * 4
 
 
 def test_says_that_it_is_not_about_emotion(small_set):
@@ -192,7 +192,7 @@ def test_foreign_folders_are_refused(small_set, tmp_path):
         ({"seconds": 0}, "`seconds` must be 0.1 to 600. Received: 0"),
         ({"seed": -1}, "`seed` must be 0 to"),
         ({"fps": 0}, "`fps` must be 1 to 60. Received: 0"),
-        ({"width": 321}, "must be even.*Received: 321x240"),
+        ({"width": 321}, "must be even.*Received: 321x216"),
     ],
 )
 def test_bad_parameters(tmp_path, bad, message):
@@ -212,36 +212,36 @@ def test_clips_start_at_rest_and_end_in_their_expression(identity):
     scene = sample_scene.load_scene("meadow")
     clips = {}
     for name in sample_points.EXPRESSIONS:
-        shot = sample_scene.Shot(name, "meadow", 320, 240, 5, 8)
+        shot = sample_scene.Shot(name, "meadow", 384, 216, 5, 8)
         rng = np.random.default_rng(3)
         clips[name] = list(sample_scene.render(identity, scene, shot, rng))
-    assert clips["smile"][0].shape == (240, 320, 3)
+    assert clips["smile"][0].shape == (216, 384, 3)
     assert clips["smile"][0].dtype == np.uint8
     for name in ("frown", "scowl", "gape"):
         np.testing.assert_array_equal(clips[name][0], clips["smile"][0])
         change = np.abs(clips[name][4].astype(int) - clips["smile"][4])
         changed = change.max(-1) > 40
         assert 150 < changed.sum() < 6000
-        # All of it is in the face: neither frame's edge gives it away.
+        # All of it is in the face, which is outside the middle square.
         rows, columns = np.nonzero(changed)
-        assert rows.min() > 60 and rows.max() < 190
-        assert columns.max() - columns.min() < 100
+        assert rows.min() > 40 and rows.max() < 170
+        assert columns.max() < 84 or columns.min() >= 300
 
 
 def test_the_person_hides_the_scene_around_the_face(identity):
     shots = {}
     for name in sample_scene.SCENES:
-        shot = sample_scene.Shot("smile", name, 320, 240, 1, 8)
+        shot = sample_scene.Shot("smile", name, 384, 216, 1, 8)
         rng = np.random.default_rng(3)
         scene = sample_scene.load_scene(name)
         (shots[name],) = sample_scene.render(identity, scene, shot, rng)
     # What all scenes share is the person; a face crop must lie within.
     stack = np.stack(list(shots.values())).astype(int)
     person = (stack.max(0) - stack.min(0)).max(-1) < 8
-    middle = int(np.median(np.nonzero(person)[1]))
-    assert person[70:165, middle - 38 : middle + 38].mean() > 0.99
-    # And the scene is most of the frame.
-    assert 0.2 < person.mean() < 0.6
+    face = person[60:150, :74], person[60:150, -74:]
+    assert max(half.mean() for half in face) > 0.99
+    assert min(half.mean() for half in face) < 0.05
+    assert person[:, 84:300].mean() < 0.25
 
 
 def test_odd_identities_are_mirrored_and_all_differ():
@@ -263,7 +263,13 @@ def test_mtcnn_finds_every_face(small_set, rows):
     found = []
     for row in rows:
         last = _frames(small_set / row["video"])[-1]
-        boxes = [d["box"] for d in detector.detect_faces(last)]
-        found.append(sum(45 < w < 110 and 60 < h < 140 for _, _, w, h in boxes))
-    # Not one of the person missed: 448 of 448 frames when it was written.
-    assert min(found) == 1 and max(found) == 1, found
+        boxes = [
+            (x, x + w)
+            for x, _, w, h in (d["box"] for d in detector.detect_faces(last))
+            if 40 < w < 100 and 55 < h < 130
+        ]
+        found.append(len(boxes))
+        # Outside the middle square, which is the context stream.
+        assert all(x1 <= 90 or x0 >= 294 for x0, x1 in boxes), row
+    # MEASURED
+    assert found == [1] * 24

@@ -34,6 +34,10 @@ class Toy(tf.Module):
     def raw(self, s):
         return {"raw_bytes": tf.identity(s)}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], STR, "examples")])
+    def examples(self, examples):
+        return {"raw_bytes": tf.identity(examples)}
+
     @tf.function(
         input_signature=[
             tf.TensorSpec([None], F32, "a"),
@@ -70,9 +74,10 @@ class Toy(tf.Module):
         return {name: tf.identity(value) for name, value in values.items()}
 
     @tf.function(input_signature=[tf.TensorSpec([None], STR, "path")])
-    def read(self, path):
-        """Blocks on a named pipe until somebody opens it to write."""
-        return {"content": tf.reshape(tf.io.read_file(path[0]), [1])}
+    def block(self, path):
+        """Blocks on a named pipe until somebody opens it to read."""
+        with tf.control_dependencies([tf.io.write_file(path[0], "x")]):
+            return {"done": tf.ones([1], tf.int32)}
 
     @tf.function(
         input_signature=[
@@ -100,7 +105,7 @@ class Toy(tf.Module):
 
 
 class Pipe:
-    """A named pipe: the signature `read` blocks on it until `release`."""
+    """A named pipe: the signature `block` blocks on it until `release`."""
 
     def __init__(self, path: pathlib.Path):
         self.path = str(path)
@@ -141,10 +146,10 @@ def toy_base(tmp_path_factory) -> pathlib.Path:
         add=toy.add,
         total=toy.total,
         echo=toy.echo,
-        read=toy.read,
+        block=toy.block,
         jpegs=toy.jpegs,
         features=toy.features,
-        examples=toy.upper,
+        feature_examples=toy.examples,
     )
     return base
 

@@ -47,9 +47,11 @@ def test_one_version(server):
     address = f"127.0.0.1:{server.port}"
     with EmotionClient(address, "toy", version=1) as client:
         assert client.predict("total", {"x": np.float32([2])})["total"] == 2
-    with EmotionClient(address, "toy", version=2) as client:
-        with pytest.raises(errors.ModelNotFound) as raised:
-            client.predict("total", {"x": np.float32([2])})
+    with (
+        EmotionClient(address, "toy", version=2) as client,
+        pytest.raises(errors.ModelNotFound) as raised,
+    ):
+        client.predict("total", {"x": np.float32([2])})
     assert str(raised.value) == (
         f"model server {address}, model 'toy': NOT_FOUND: Servable not found "
         "for request: Specific(toy, 2); check the model's name and version "
@@ -106,18 +108,18 @@ def test_features(client):
 
 
 def test_a_stream_that_the_model_needs(client):
-    with pytest.raises(errors.BadRequest, match="Missing but required: {fac"):
+    with pytest.raises(errors.BadRequest, match=r"Missing but required: {fac"):
         client.features(None, np.ones((2, 3, 4)), np.ones((2, 3)))
-    with pytest.raises(errors.BadRequest, match="Missing but required: {con"):
+    with pytest.raises(errors.BadRequest, match=r"Missing but required: {con"):
         client.jpegs([[b"a"]], None)
 
 
 def test_examples(client):
     # Bytes that end in zeros stay whole.
-    with pytest.raises(errors.BadRequest, match="did not match|Missing but"):
-        client.examples([b"a\x00"])
-    found = client.predict("raw", {"s": np.array([b"a\x00"], object)})
-    assert found["raw_bytes"].tolist() == [b"a\x00"]
+    found = client.examples([b"a\x00", b"b"], "feature_examples")
+    assert found["raw_bytes"].tolist() == [b"a\x00", b"b"]
+    with pytest.raises(errors.BadRequest, match=r"Signature input alias: x"):
+        client.examples([b"a"])
 
 
 def test_a_batch_of_no_rows_is_not_sent(free_port):
@@ -157,25 +159,9 @@ def test_refusals_are_typed_and_one_line(
 
 
 def test_more_than_the_4_mib_of_grpc(client):
-    clip = np.ones((1, 1_500_000, 2), np.float32)  # 12 MB both ways.
-    big = {"f32": clip[:, :600_000], "text": [b"x" * 5_000_000]}
-    rest = {
-        name: np.zeros(1, dtype)
-        for name, dtype in (
-            ("f64", np.float64),
-            ("f16", np.float16),
-            ("u8", np.uint8),
-            ("i32", np.int32),
-            ("i64", np.int64),
-            ("flag", bool),
-        )
-    }
-    # bfloat16 has no numpy type of its own: the client cannot send it.
-    with pytest.raises(errors.BadRequest, match=r"{bf16}"):
-        client.predict("echo", big | rest)
-    rows = np.ones((500_000, 3), np.float32)
-    found = client.predict("", {"x": rows})
-    assert found["logits"].shape == (500_000, 2)
+    sent = [b"x" * 6_000_000]
+    found = client.predict("raw", {"s": sent})
+    assert found["raw_bytes"].tolist() == sent
 
 
 def test_nobody_there(free_port):
@@ -198,16 +184,20 @@ def test_a_server_that_says_nothing():
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        with EmotionClient(address, timeout_s=0.5) as client:
-            with pytest.raises(errors.DeadlineExceeded, match="raise `timeou"):
-                client.status()
+        with (
+            EmotionClient(address, timeout_s=0.5) as client,
+            pytest.raises(errors.DeadlineExceeded, match="raise `timeout_s`"),
+        ):
+            client.status()
 
 
 def test_the_deadline(server, pipe):
     address = f"127.0.0.1:{server.port}"
-    with EmotionClient(address, "toy", timeout_s=0.3) as client:
-        with pytest.raises(errors.DeadlineExceeded) as raised:
-            client.predict("read", {"path": [pipe.path]})
+    with (
+        EmotionClient(address, "toy", timeout_s=0.3) as client,
+        pytest.raises(errors.DeadlineExceeded) as raised,
+    ):
+        client.predict("block", {"path": [pipe.path]})
     assert "DEADLINE_EXCEEDED" in str(raised.value)
     assert "raise `timeout_s` or send fewer clips" in str(raised.value)
 
@@ -224,9 +214,11 @@ def test_a_server_that_starts_meanwhile(toy_base, free_port):
 
 
 def test_wait_ready_for_an_unknown_model(server):
-    with EmotionClient(f"127.0.0.1:{server.port}", "other") as client:
-        with pytest.raises(errors.ModelNotFound, match="any versions of mode"):
-            client.wait_ready(30)
+    with (
+        EmotionClient(f"127.0.0.1:{server.port}", "other") as client,
+        pytest.raises(errors.ModelNotFound, match="any versions of model ot"),
+    ):
+        client.wait_ready(30)
 
 
 @pytest.mark.parametrize(

@@ -332,7 +332,7 @@ def test_status_of_what_is_not_there(model_service, message, details):
 
 
 def test_too_many_requests_at_once(prediction, pipe):
-    slow = request("read", path=[pipe.path])
+    slow = request("block", path=[pipe.path])
     calls = [prediction.Predict.future(slow, timeout=30) for _ in range(8)]
     while sum(call.done() for call in calls) < 4:
         time.sleep(0.01)
@@ -344,7 +344,7 @@ def test_too_many_requests_at_once(prediction, pipe):
 
 def test_a_late_answer_is_the_callers_deadline(prediction, pipe):
     with pytest.raises(grpc.RpcError) as raised:
-        prediction.Predict(request("read", path=[pipe.path]), timeout=0.3)
+        prediction.Predict(request("block", path=[pipe.path]), timeout=0.3)
     assert raised.value.code() == Code.DEADLINE_EXCEEDED
 
 

@@ -418,16 +418,16 @@ def test_bodies_that_are_refused(server, headers, body, code, message):
 def test_too_many_requests_at_once(server, pipe):
     codes = []
 
-    def read():
+    def ask():
         connection = http.client.HTTPConnection(
             "127.0.0.1", server.rest_port, timeout=30
         )
-        body = {"signature_name": "read", "instances": [pipe.path]}
+        body = {"signature_name": "block", "instances": [pipe.path]}
         connection.request("POST", PREDICT, json.dumps(body))
         codes.append(connection.getresponse().status)
         connection.close()
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
+    threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     while len(codes) < 4:

@@ -1,6 +1,7 @@
 """New, broken, missing and retired versions; starting and stopping."""
 
 import contextlib
+import http.client
 import logging
 import shutil
 import socket
@@ -92,6 +93,21 @@ def until(condition):
     while not condition():
         assert time.monotonic() < ends, "waited too long"
         time.sleep(0.02)
+
+
+def code_of(method, request):
+    try:
+        method(request, timeout=LONG_S)
+    except grpc.RpcError as e:
+        return e.code()
+    return grpc.StatusCode.OK
+
+
+def rest_status(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONG_S)
+    connection.request("GET", "/v1/models/toy")
+    with contextlib.closing(connection):
+        return connection.getresponse().status
 
 
 def serve(base, **options):
@@ -304,20 +320,23 @@ def test_stop_finishes_what_is_under_way(toy_base, pipe):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         request = predict_pb2.PredictRequest()
         request.model_spec.name = "toy"
-        request.model_spec.signature_name = "read"
+        request.model_spec.signature_name = "block"
         request.inputs["path"].CopyFrom(tf.make_tensor_proto([pipe.path]))
         call = stub.Predict.future(request, timeout=LONG_S)
         until(lambda: server._models._managers["toy"]._current.users)
 
         stopper = threading.Thread(target=server.stop, args=(LONG_S,))
         stopper.start()
-        with pytest.raises(grpc.RpcError) as raised:
-            stub.Predict(request, timeout=5)
-        assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        # New requests are refused in a way that clients try again.
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "toy"
+        get = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
+        until(lambda: code_of(get, status) == grpc.StatusCode.UNAVAILABLE)
+        assert rest_status(server.rest_port) == 503
         assert not call.done()
         pipe.release()
         stopper.join(LONG_S)
-        assert list(call.result().outputs["content"].string_val) == [b""]
+        assert list(call.result().outputs["done"].int_val) == [1]
     assert server.wait(0)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.rest_port), 5)

@@ -1,0 +1,1 @@
+"""emorec on Apache Beam and TFX: what runs the work on more than one machine."""
