@@ -37,7 +37,7 @@ def run(command: str, args: list[str]) -> int:
     module = importlib.import_module(f"emorec.cli.{command}")
     name = f"emorec {command}"
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in args):
-        print(_usage(name, module))
+        say(_usage(name, module))
         return 0
 
     def parse(argv):
@@ -91,6 +91,14 @@ def _guarded(name, module, args) -> int:
         return 1
 
 
+def say(text: str) -> None:
+    """Prints a text whose reader may go away before its end."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _drop_stdout()
+
+
 def _fail(name, message):
     """Prints the one line of an error, after what was printed before it."""
     try:
@@ -124,6 +132,8 @@ def _quiet_libraries():
     logging.set_verbosity(logging.ERROR)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        # Worker processes start with this, not with the filter above.
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 
 def _usage(name, module) -> str:

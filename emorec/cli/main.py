@@ -28,10 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     if args and args[0] in COMMANDS:
         return app.run(args[0], args[1:])
     if args and args[0] in ("--version", "version"):
-        print(f"emorec {emorec.__version__}")
+        app.say(f"emorec {emorec.__version__}")
         return 0
     if args and args[0] in ("--help", "-h", "help"):
-        print(_usage())
+        app.say(_usage())
         return 0
     what = f"unknown command {args[0]!r}" if args else "no command given"
     print(

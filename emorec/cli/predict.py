@@ -113,7 +113,10 @@ class _Output:
         return self
 
     def write(self, value: dict):
-        line = json.dumps(value, ensure_ascii=False)
+        # A file name that is not UTF-8 holds surrogates; written so, they are
+        # JSON's own escapes.
+        text = json.dumps(value, ensure_ascii=False)
+        line = text.encode(errors="backslashreplace").decode()
         if self._file is None:
             print(line, flush=True)
             return
@@ -141,8 +144,10 @@ class _Output:
 
 
 def _line(result) -> str:
+    from emorec.video.container import shown
+
     clip = result.clip
-    where = f"{result.video}  {clip.start:.1f}-{clip.end:.1f} s"
+    where = f"{shown(result.video)}  {clip.start:.1f}-{clip.end:.1f} s"
     if result.answer is None:
         return f"{where}  no face found in {clip.frames_total} frames"
     best = float(result.answer.probabilities.max())

@@ -11,6 +11,7 @@ is for development, tests and small loads.
 import os
 import signal
 import subprocess
+import threading
 
 from absl import flags
 
@@ -118,9 +119,9 @@ def _run_embedded(base_path) -> int:
         host=_HOST.value,
     )
     with server:
-        stop = []
+        stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda n, _: stop.append(n))
+            signal.signal(number, lambda *_: stop.set())
         rest = f", REST on {server.rest_port}" if _REST_PORT.value else ""
         print(
             f"embedded server (for development, tests and small loads): "
@@ -128,7 +129,7 @@ def _run_embedded(base_path) -> int:
             flush=True,
         )
         # Not signal.pause(): a signal just before it would be lost.
-        while not stop and not server.wait(0.5):
+        while not stop.is_set() and not server.wait(0.5):
             pass
     print("stopped", flush=True)
     return 0

@@ -64,7 +64,7 @@ def load_photograph(name: str) -> np.ndarray:
     except (ModuleNotFoundError, FileNotFoundError) as e:
         raise EmorecError(
             "the sample set is drawn from photographs in scikit-image's "
-            f"wheel: pip install 'scikit-image>=0.22,<0.26'. Received: {e}"
+            f"wheel: pip install 'scikit-image>=0.25,<0.27'. Received: {e}"
         ) from e
 
 

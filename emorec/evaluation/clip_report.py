@@ -12,6 +12,7 @@ import jinja2
 import numpy as np
 
 from emorec.data import files
+from emorec.video.container import shown
 
 # What one file shows; a long batch is cut, and the report says so.
 MAX_CLIPS = 40
@@ -39,7 +40,7 @@ class ClipReport:
     def add(self, result) -> None:
         """Adds one `emorec.predict.Result`."""
         video = self._videos.setdefault(
-            result.video, {"clips": [], "error": None, "no_face": None}
+            shown(result.video), {"clips": [], "error": None, "no_face": None}
         )
         if result.error is not None:
             video["error"] = result.error

@@ -165,23 +165,24 @@ class _PadEmpty(keras.layers.Layer):
     """Gives [B, 0, ...] one padded step; a Keras LSTM cannot read none."""
 
     def call(self, x):
-        step = ops.zeros_like(ops.sum(ops.cast(x, "int32"), 1, keepdims=True))
-        x_and_step = ops.concatenate([x, ops.cast(step, x.dtype)], axis=1)
-        return x_and_step[:, : ops.maximum(ops.shape(x)[1], 1)]
+        batch, steps, *rest = ops.shape(x)
+        step = ops.zeros((batch, 1, *rest), x.dtype)
+        longer = ops.concatenate([x, step], axis=1)
+        return longer[:, : ops.maximum(steps, 1)]
 
-    def compute_output_shape(self, shape):
-        return shape
+    def compute_output_shape(self, x_shape):
+        return x_shape
 
 
 class _CutToMask(keras.layers.Layer):
     """Cuts [B, S, S] to the [B, T, T] of a mask [B, T]."""
 
-    def call(self, x, mask):
-        steps = ops.shape(mask)[1]
+    def call(self, x, like):
+        steps = ops.shape(like)[1]
         return x[:, :steps, :steps]
 
-    def compute_output_shape(self, shape, mask_shape):
-        return (shape[0], mask_shape[1], mask_shape[1])
+    def compute_output_shape(self, x_shape, like_shape):
+        return (x_shape[0], like_shape[1], like_shape[1])
 
 
 def _stack(spec, position, units, use_cudnn):

@@ -16,6 +16,9 @@ from serving import tensors
 from serving.server.json_text import short, shown
 from serving.server.status import StatusError, invalid
 
+# numpy's limit is 32, and rows are stacked to one more.
+_MAX_RANK = 31
+
 
 def signature_name(document: dict[str, Any]) -> str:
     """Returns the request's signature name, "" where it has none.
@@ -158,6 +161,8 @@ def _array(value: Any, number: int) -> np.ndarray:
         if not first:
             break
         first = first[0]
+    if len(shape) > _MAX_RANK:
+        raise invalid(f"Encountered more than {_MAX_RANK} levels of lists")
     leaves: list = []
     _collect(value, 0, tuple(shape), kind, leaves)
     array = np.empty(len(leaves), kind.dtype)

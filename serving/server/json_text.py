@@ -54,7 +54,10 @@ def parse(body: bytes) -> dict[str, Any]:
 
 def short(value: Any) -> str:
     """Returns a value as JSON, cut where it is long."""
-    text = json.dumps(value, indent=4, ensure_ascii=False)
+    try:
+        text = json.dumps(value, indent=4, ensure_ascii=False)
+    except RecursionError:
+        text = "(nested too deeply)"
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 

@@ -124,6 +124,8 @@ class ModelServer:
         try:
             self._models.start(self._start_timeout_s)
             self._open()
+            if self._stopped.is_set():
+                raise ServerError("stopped while it started")
         except BaseException:
             self.stop(0)
             raise

@@ -106,28 +106,19 @@ class VersionManager:
             ModelError: The newest version does not load.
             ServerError: `timeout_s` has passed, or `stop` was called.
         """
-        pb = posixpath.join(self._base_path, "saved_model.pb")
-        if tf.io.gfile.exists(pb):
+        if _is_saved_model(self._base_path):
             raise ModelError(
                 f"{self._base_path} is itself a SavedModel: give the folder "
                 "above it, whose subfolders are version numbers"
             )
         ends = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._stopping.is_set():
+        while self._current is None and not self._stopping.is_set():
             self.poll()
-            if self._current:
-                break
-            failed = [v for v in self.statuses() if v.error]
-            if failed:
-                raise ModelError(
-                    f"version {failed[0].version} of model {self.name!r} in "
-                    f"{self._base_path} does not load: "
-                    f"{status.one_line(failed[0].error.message)}"
-                )
-            if ends is not None and time.monotonic() >= ends:
-                raise ServerError(f"after {timeout_s:g} s: {self._complaint}")
-            self._stopping.wait(self._poll_s)
-        else:
+            self._check_start(timeout_s, ends)
+            if self._current is None:
+                self._stopping.wait(self._poll_s)
+        if self._stopping.is_set():
+            self.stop()  # What was loaded meanwhile.
             raise ServerError(f"stopped before model {self.name!r} was loaded")
         self._thread = threading.Thread(
             target=self._watch, name=f"versions-{self.name}", daemon=True
@@ -207,6 +198,18 @@ class VersionManager:
         if self._current is None or self._current.number != number:
             self._load(number, found[number])
 
+    def _check_start(self, timeout_s, ends) -> None:
+        failed = [v for v in self.statuses() if v.error]
+        if failed:
+            raise ModelError(
+                f"version {failed[0].version} of model {self.name!r} in "
+                f"{self._base_path} does not load: "
+                f"{status.one_line(failed[0].error.message)}"
+            )
+        late = ends is not None and time.monotonic() >= ends
+        if late and self._current is None:
+            raise ServerError(f"after {timeout_s:g} s: {self._complaint}")
+
     def _watch(self) -> None:
         while not self._stopping.wait(self._poll_s):
             try:
@@ -261,6 +264,13 @@ class VersionManager:
         if self._current is None or text != self._complaint:
             _log.warning("%s", text)
         self._complaint = text
+
+
+def _is_saved_model(path: str) -> bool:
+    try:
+        return "saved_model.pb" in tf.io.gfile.listdir(path)
+    except tf.errors.OpError:
+        return False  # Not there yet: `poll` tells.
 
 
 def _stamp(path: str) -> tuple:

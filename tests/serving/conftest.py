@@ -1,5 +1,7 @@
 """A toy model with signatures of every kind, and a server of it."""
 
+import http.client
+import json
 import os
 import pathlib
 
@@ -182,3 +184,22 @@ def prediction(channel):
 @pytest.fixture(scope="module")
 def model_service(channel):
     return model_service_pb2_grpc.ModelServiceStub(channel)
+
+
+@pytest.fixture
+def ask(server):
+    """Returns (status, content type, text) of one request."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", server.rest_port, timeout=60
+    )
+
+    def send(method, path, body=None, **headers):
+        if isinstance(body, dict):
+            body = json.dumps(body)
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        text = response.read().decode()
+        return response.status, response.headers["Content-Type"], text
+
+    yield send
+    connection.close()
