@@ -32,6 +32,21 @@ _USERS_ERRNOS = (
 _HIDDEN = {"flagfile", "undefok"}
 
 
+# What the base install leaves out, and how to get it.
+_EXTRAS = {
+    **dict.fromkeys(
+        ("tensorflow", "keras", "h5py", "tqdm", "jinja2"),
+        "install emorec[tf]",
+    ),
+    **dict.fromkeys(
+        ("av", "cv2", "mtcnn", "joblib", "lz4"), "install emorec[video]"
+    ),
+    "tensorflow_serving": "install emorec[serving]",
+    "skimage": "install emorec[sample]",
+    "apache_beam": "install the versions of requirements.lock",
+}
+
+
 def run(command: str, args: list[str]) -> int:
     """Runs one command as an absl app; returns its exit code."""
     module = importlib.import_module(f"emorec.cli.{command}")
@@ -73,6 +88,12 @@ def _guarded(name, module, args) -> int:
     except EmorecError as e:
         _fail(name, str(e))
         return e.exit_code
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.split(".")[0] not in _EXTRAS:
+            raise
+        package = e.name.split(".")[0]
+        _fail(name, f"needs {package}; {_EXTRAS[package]}")
+        return 1
     except KeyboardInterrupt:
         _fail(name, "interrupted; what was finished is kept")
         return EXIT_INTERRUPTED

@@ -84,6 +84,18 @@ def _run_external(external, binary, base_path) -> int:
             f"listens on every address. Received: {_HOST.value}"
         )
     print(f"{binary}: listens on every address of this machine", flush=True)
+    stop, started = [], []
+
+    def passed_on(number, _):
+        # Ctrl-C reaches the server as well: only wait for its own end.
+        stop.append(number)
+        for process in started:
+            process.send_signal(number)
+
+    # Before the server is started: a signal between the two must not end
+    # this process and leave the server behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, passed_on)
     process = subprocess.Popen(
         external.command(
             binary,
@@ -93,15 +105,9 @@ def _run_external(external, binary, base_path) -> int:
             rest_port=_REST_PORT.value or None,
         )
     )
-    stop = []
-
-    def passed_on(number, _):
-        # Ctrl-C reaches the server as well: only wait for its own end.
-        stop.append(number)
-        process.send_signal(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, passed_on)
+    started.append(process)
+    if stop:
+        process.send_signal(stop[-1])
     code = process.wait()
     if stop:
         return 0

@@ -6,6 +6,7 @@ which is imported only then.
 """
 
 import contextlib
+import glob
 import json
 import os
 import pathlib
@@ -67,6 +68,25 @@ def atomic(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(path: str | os.PathLike) -> None:
+    """Removes what killed processes of this machine left of `atomic(path)`."""
+    path = pathlib.Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # Another user's, or no process id of this machine's kind.
+    return True
 
 
 def write_json(path: str | os.PathLike, value) -> None:

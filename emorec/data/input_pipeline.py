@@ -7,6 +7,7 @@ epoch), so a resumed run sees what an uninterrupted one would have seen.
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
@@ -61,17 +62,24 @@ def select(
     offset = tf.cast(phase, tf.float32) / sampling.phases
     first = _first_of_cells(times, start, offset, sampling.fps)
     chosen = tf.cast(tf.where(first)[:, 0], tf.int32)
-    every = tf.range(tf.size(times))
-    return tf.cond(tf.size(chosen) > 0, lambda: chosen, lambda: every)
+    # Where no frame lies behind the phase's offset, all are of one cell.
+    return tf.cond(
+        tf.size(chosen) > 0,
+        lambda: chosen,
+        lambda: tf.range(tf.minimum(tf.size(times), 1)),
+    )
 
 
 def _first_of_cells(times, start, offset, fps):
     """Whether each frame is the first of a cell: bool of `times`' shape."""
-    # 1e-3 of a cell: timestamps are rounded to a stream's time base.
-    cells = tf.floor((times - start[..., None]) * fps - offset + CELL_TOLERANCE)
-    before = tf.concat(
-        [tf.fill(tf.shape(cells[..., :1]), -1.0), cells[..., :-1]], -1
-    )
+    times = tf.cast(times, tf.float64)
+    start = tf.cast(start, tf.float64)[..., None]
+    # Records hold float32: two hours into a film, a time and the start are
+    # rounded by up to 2.4e-4 s each, more than the reader's tolerance.
+    rounding = (tf.abs(times) + tf.abs(start)) * 2.0**-24
+    shift = CELL_TOLERANCE - tf.cast(offset, tf.float64)
+    cells = tf.floor((times - start + rounding) * fps + shift)
+    before = tf.concat([-tf.ones_like(cells[..., :1]), cells[..., :-1]], -1)
     return (cells != before) & (cells >= 0)
 
 
@@ -219,6 +227,28 @@ def _trainable(data):
     return (parsed[keys.CLIP_LABEL_ID] >= 0) & (
         parsed[keys.FRAMES_WITH_FACE] > 0
     )
+
+
+def class_counts(files: Sequence[str], classes: int) -> np.ndarray:
+    """Counts the clips of each class that a training epoch sees.
+
+    Args:
+        files: Records of features.
+        classes: K.
+
+    Returns:
+        int64 [K].
+    """
+
+    def label_id(data):
+        spec = {keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64)}
+        return tf.io.parse_single_example(data, spec)[keys.CLIP_LABEL_ID]
+
+    data = tf.data.TFRecordDataset(list(files)).filter(_trainable)
+    counts = np.zeros(classes, np.int64)
+    for ids in data.map(label_id).batch(1024).as_numpy_iterator():
+        counts += np.bincount(ids, minlength=classes)
+    return counts
 
 
 def evaluation_clips(

@@ -7,7 +7,7 @@ import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from emorec.config import Config
+from emorec.config import Config, short_hash
 from emorec.data import dataset, files, shards
 from emorec.data.manifest import Manifest
 from emorec.errors import EmorecError, RecordError
@@ -76,7 +76,7 @@ def prepare(
         people: `main`: the label belongs to the person who is seen most;
             `all`: to everybody.
         workers: Processes; 1 works in this one.
-        overwrite: Replace a data set of another manifest or config.
+        overwrite: Begin anew, whatever data set the folder holds.
         progress: Called with (rows done, all rows).
 
     Raises:
@@ -85,6 +85,8 @@ def prepare(
     """
     tasks = plan(manifest, output_dir, config, people)
     _claim(pathlib.Path(output_dir), tasks, overwrite)
+    for task in tasks:
+        files.remove_leftovers(task.path)
     rows = sum(len(t.rows) for t in tasks)
     summaries, done = [], 0
 
@@ -96,7 +98,7 @@ def prepare(
 
     for summary in _run(tasks, workers, step):
         summaries.append(summary)
-    made = _describe(manifest, output_dir, config, summaries)
+    made = _describe(manifest, output_dir, config, people, summaries)
     if not any(v["records"] for v in made.splits.values()):
         raise RecordError(
             f"{manifest.path}: none of its {rows} videos could be read; "
@@ -112,9 +114,9 @@ def _claim(folder, tasks, overwrite):
     path = folder / PLAN
     if path.exists():
         theirs = files.read_json(path, "plan of a data set", "delete it")
-        if theirs.get("shards") == ours:
-            return
         if not overwrite:
+            if theirs.get("shards") == ours:
+                return
             raise EmorecError(
                 f"{folder}: holds a data set of another manifest or config; "
                 "choose another --output_dir, or give --overwrite"
@@ -172,7 +174,9 @@ def _limit_threads(workers):
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def _describe(manifest, output_dir, config, summaries) -> dataset.Dataset:
+def _describe(
+    manifest, output_dir, config, people, summaries
+) -> dataset.Dataset:
     splits = {}
     for s in summaries:
         split = splits.setdefault(
@@ -209,5 +213,11 @@ def _describe(manifest, output_dir, config, summaries) -> dataset.Dataset:
         },
         failures=[f for s in summaries for f in s.failures],
         sources=dict(sources),
-        fingerprint=manifest.fingerprint,
+        fingerprint=_fingerprint(manifest, people, summaries),
     )
+
+
+def _fingerprint(manifest, people, summaries) -> str:
+    """Names what the records hold, but for the config's part in it."""
+    failed = sorted(f["video"] for s in summaries for f in s.failures)
+    return short_hash([manifest.fingerprint, people, failed])

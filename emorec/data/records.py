@@ -12,6 +12,8 @@ from emorec.video.clip import Clip
 # A record beyond this is not ours: 4096 frames of two 224 x 224 JPEGs.
 MAX_RECORD_BYTES = 1 << 30
 MAX_JPEG_PIXELS = 4096 * 4096
+# Length and two checksums, around each record of a TFRecord file.
+_FRAMING_BYTES = 16
 # libjpeg's exact inverse transform: the same pixels on every machine.
 _DCT = "INTEGER_ACCURATE"
 
@@ -119,11 +121,16 @@ def read(path: str | pathlib.Path) -> Iterator[tf.train.Example]:
             something that is no Example.
     """
     dataset = tf.data.TFRecordDataset(files.open_file_system(str(path)))
+    size = 0
     try:
         for data in dataset.as_numpy_iterator():
             if len(data) > MAX_RECORD_BYTES:
                 raise RecordError(f"{path}: a record of {len(data)} bytes")
+            size += len(data) + _FRAMING_BYTES
             yield tf.train.Example.FromString(data)
+        # TensorFlow takes a header that is cut short for the file's end.
+        if tf.io.gfile.stat(str(path)).length != size:
+            raise ValueError("truncated record")
     except tf.errors.NotFoundError as e:
         raise RecordError(
             f"{path}: no such file; write it with `emorec prepare`"

@@ -9,15 +9,23 @@ import dataclasses
 import functools
 import os
 import pathlib
+import struct
+import tempfile
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import tensorflow as tf
 
 from emorec.config import Config, short_hash
 from emorec.data import files, records
 from emorec.errors import VideoError
 from emorec.video import reader
-from emorec.video.clip import Clip, ClipBuilder
+from emorec.video.clip import ClipBuilder
 
 TRAIN = "train"
+# Records of one video that wait in memory; more of them wait on the disk.
+_SPOOL_BYTES = 64 << 20
+_LENGTH = struct.Struct("<Q")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +87,11 @@ class ShardTask:
         values["rows"] = [{**row, "path": ""} for row in values["rows"]]
         return short_hash(values)
 
+    @property
+    def bounds(self) -> dict:
+        """What decides whether a video can be read, beside the video."""
+        return self.config["video"]
+
 
 @dataclasses.dataclass(frozen=True)
 class ShardSummary:
@@ -91,17 +104,19 @@ class ShardSummary:
         rows: Rows that were read.
         records: Clips written.
         frames_total: Sampled frames of these rows.
-        frames_with_face: Frames in the records.
+        frames_with_face: Sampled frames with somebody who is in a record.
         no_face: Rows in which no face was found.
         labels: Label -> rows.
         sources: Source -> rows.
         failures: Rows that could not be read: `line`, `video`, `split`,
             `reason`.
+        bounds: `ShardTask.bounds` under which they could not be read.
     """
 
     path: str
     split: str
     task: str
+    bounds: dict
     rows: int = 0
     records: int = 0
     frames_total: int = 0
@@ -119,12 +134,18 @@ def summary_path(path: str | os.PathLike) -> pathlib.Path:
 
 
 def finished(task: ShardTask) -> ShardSummary | None:
-    """Returns the summary of a shard that is already there, else None."""
+    """Returns the summary of a shard that is already there, else None.
+
+    One with failures is done again under other bounds (`video.max_pixels`
+    or a longer `video.frame_timeout_s`, say).
+    """
     path = summary_path(task.path)
     if not (os.path.exists(task.path) and path.exists()):
         return None
     values = files.read_json(path, "summary of a shard", "delete it")
     if values.get("task") != task.hash:
+        return None
+    if values["failures"] and values["bounds"] != task.bounds:
         return None
     return ShardSummary(
         **{**values, "path": task.path, "failures": tuple(values["failures"])}
@@ -147,26 +168,13 @@ def write_shard(
     if done is not None:
         return done
     config = Config.from_dict(task.config)
-    summary = ShardSummary(task.path, task.split, task.hash)
+    summary = ShardSummary(task.path, task.split, task.hash, task.bounds)
     counts = dataclasses.asdict(summary)
     counts["failures"] = []
 
     def examples():
         for row in task.rows:
-            try:
-                clips = list(_row_clips(row, task, config))
-            except VideoError as e:
-                counts["failures"].append(
-                    {
-                        "line": row.line,
-                        "video": row.video,
-                        "split": task.split,
-                        "reason": str(e),
-                    }
-                )
-            else:
-                _count(counts, row, clips)
-                yield from (_example(row, c, config) for c in clips)
+            yield from _row_examples(row, task, config, counts)
             if progress is not None:
                 progress(row)
 
@@ -178,8 +186,43 @@ def write_shard(
     return ShardSummary(**{**counts, "failures": tuple(counts["failures"])})
 
 
-def _row_clips(row, task, config) -> Iterator[Clip]:
-    """The clips of one row; training's are sampled densely and kept long."""
+def _row_examples(row, task, config, counts) -> Iterator[tf.train.Example]:
+    """The records of one row: all, or none where its video is bad.
+
+    A video may prove bad at its very end, so its records wait for that; not
+    in memory, which a film would fill.
+    """
+    folder = pathlib.Path(task.path).parent
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder) as spool:
+        try:
+            frames, with_face = _spool_row(row, task, config, spool)
+        except VideoError as e:
+            counts["failures"].append(
+                {
+                    "line": row.line,
+                    "video": row.video,
+                    "split": task.split,
+                    "reason": str(e),
+                }
+            )
+            return
+        counts["rows"] += 1
+        counts["frames_total"] += frames
+        counts["frames_with_face"] += with_face
+        counts["no_face"] += not with_face
+        for key, value in (("labels", row.label), ("sources", row.source)):
+            counts[key][value] = counts[key].get(value, 0) + 1
+        spool.seek(0)
+        while length := spool.read(_LENGTH.size):
+            data = spool.read(*_LENGTH.unpack(length))
+            yield tf.train.Example.FromString(data)
+
+
+def _spool_row(row, task, config, spool: BinaryIO) -> tuple[int, int]:
+    """Writes a row's records; returns its frames, and those with a face.
+
+    Training's clips are sampled densely and kept long.
+    """
     training = task.split == TRAIN
     phases = config.data.train_phases if training else 1
     length = config.data.train_frames if training else config.clip.clip_frames
@@ -195,7 +238,12 @@ def _row_clips(row, task, config) -> Iterator[Clip]:
     with reader.read_frames(
         row.path, config.video, start=row.start, end=row.end, fps=fps
     ) as frames:
-        yield from builder.build(frames)
+        times = set()
+        for clip in builder.build(frames):
+            data = _example(row, clip, config).SerializeToString()
+            spool.write(_LENGTH.pack(len(data)) + data)
+            times.update(clip.times.tolist())
+    return builder.frames_total, len(times)
 
 
 @functools.lru_cache(maxsize=1)
@@ -204,17 +252,6 @@ def _detector(config):
     from emorec.video.faces import FaceDetector
 
     return FaceDetector(config)
-
-
-def _count(counts, row, clips):
-    counts["rows"] += 1
-    counts["frames_total"] += sum(
-        {c.window: c.frames_total for c in clips}.values()
-    )
-    counts["frames_with_face"] += sum(c.frames_with_face for c in clips)
-    counts["no_face"] += not any(c.frames_with_face for c in clips)
-    for key, value in (("labels", row.label), ("sources", row.source)):
-        counts[key][value] = counts[key].get(value, 0) + 1
 
 
 def _example(row, clip, config):

@@ -118,9 +118,7 @@ def _batches(examples) -> Iterator[list]:
     batch, size = [], 0
     for example in examples:
         more = example.ByteSize()
-        if batch and (
-            len(batch) == BATCH_RECORDS or size + more > BATCH_BYTES
-        ):
+        if batch and (len(batch) == BATCH_RECORDS or size + more > BATCH_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(example)
@@ -244,15 +242,10 @@ def report(
     names = data.labels.names
     parts = list(groups.values())
     labels = np.array([part[0].label_id for part in parts])
-    counts = [np.array([c.frames_with_face for c in part]) for part in parts]
-    answered = np.array([c.sum() > 0 for c in counts])
+    means = [_mean(part) for part in parts]
+    answered = np.array([mean is not None for mean in means])
     probabilities = np.stack(
-        [
-            np.average([c.probabilities for c in part], axis=0, weights=n)
-            if n.sum()
-            else np.zeros(len(names))
-            for part, n in zip(parts, counts)
-        ]
+        [np.zeros(len(names)) if mean is None else mean for mean in means]
     )
     majority = _majority(data, labels)
     constant = np.zeros_like(probabilities)
@@ -267,6 +260,18 @@ def report(
         unreadable=sum(f["split"] == split for f in data.failures),
         description=description,
         fingerprint=data.fingerprint,
+    )
+
+
+def _mean(part) -> np.ndarray | None:
+    """A row's probabilities, weighted by frames; None without any face."""
+    with_face = [c for c in part if c.frames_with_face]
+    if not with_face:
+        return None
+    return np.average(
+        [c.probabilities for c in with_face],
+        axis=0,
+        weights=[c.frames_with_face for c in with_face],
     )
 
 

@@ -153,7 +153,8 @@ class _Graph:
                         mask
                         == tf.sequence_mask(_counts(mask), tf.shape(mask)[1])
                     ),
-                    '`face` must hold its frames first, then "" as padding',
+                    "`face` must hold its frames first, then empty strings "
+                    "as padding",
                 ),
             ]
         ):

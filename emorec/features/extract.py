@@ -65,20 +65,30 @@ def extract(
         The files, in the order of the shards.
 
     Raises:
-        RecordError: A shard is corrupt or of another config.
+        RecordError: A shard is corrupt, cut short or of another config.
     """
     folder = pathlib.Path(feature_dir or pathlib.Path(data.path) / "features")
     folder = folder / encoders.hash
     sources = data.files(split)
-    targets = []
+    targets, count = [], 0
     for done, source in enumerate(sources):
         target = folder / pathlib.Path(source).name
-        if not _is_current(target, source):
-            extract_shard(source, target, encoders, config)
-            files.write_json(_stamp_path(target), _stamp(source))
+        found = _finished(target, source)
+        if found is None:
+            found = extract_shard(source, target, encoders, config)
+            files.write_json(
+                _stamp_path(target), {**_stamp(source), "records": found}
+            )
+        count += found
         targets.append(str(target))
         if progress is not None:
             progress(done + 1, len(sources))
+    if count != data.splits[split]["records"]:
+        raise RecordError(
+            f"{data.path}: the shards of {split!r} hold {count} records, "
+            f"{data.splits[split]['records']} were written; run `emorec "
+            "prepare` again with --overwrite"
+        )
     return targets
 
 
@@ -92,12 +102,14 @@ def _stamp(source) -> dict:
     return {"source_bytes": stat.length, "source_mtime_ns": stat.mtime_nsec}
 
 
-def _is_current(target, source) -> bool:
+def _finished(target, source) -> int | None:
+    """Returns the records of a shard of features that is up to date."""
     stamp = _stamp_path(target)
     if not (target.exists() and stamp.exists()):
-        return False
-    wanted = _stamp(source)
-    return files.read_json(stamp, "stamp of features", "delete it") == wanted
+        return None
+    found = files.read_json(stamp, "stamp of features", "delete it")
+    count = found.pop("records", None)
+    return count if found == _stamp(source) else None
 
 
 def extract_shard(
@@ -107,6 +119,10 @@ def extract_shard(
     config: Config,
 ) -> int:
     """Turns one shard of frames into one of features; returns its records."""
+    for example in records.read(source):
+        # Before the long work: all records of a shard have one config.
+        check_config(example, config, source)
+        break
     features = _encode(source, encoders, config)
 
     def examples() -> Iterator[tf.train.Example]:
@@ -114,6 +130,12 @@ def extract_shard(
         for example in records.read(source):
             check_config(example, config, source)
             count = len(records.many(example, keys.FRAME_TIME))
+            if count != len(records.many(example, keys.FACE_JPEG)):
+                raise RecordError(
+                    f"{source}: a record has {count} times for "
+                    f"{len(records.many(example, keys.FACE_JPEG))} frames; "
+                    "delete it and run `emorec prepare` again"
+                )
             steps = slice(done, done + count)
             yield _feature_example(
                 example, {n: f[steps] for n, f in features.items()}, encoders

@@ -35,7 +35,7 @@ class _AttentionLSTMCell(keras.layers.Layer):
         gates = inputs + ops.matmul(hidden, recurrent)
         for kernel, memory, bias in zip(attention, memories, biases):
             scores = ops.sum(hidden[:, None, :] * memory, axis=-1) + bias
-            weights = ops.softmax(scores, axis=-1)
+            weights = _softmax(scores)
             context = ops.sum(weights[:, :, None] * memory, axis=1)
             gates = gates + ops.matmul(context, kernel)
         i, f, c, o = ops.split(gates, 4, axis=-1)
@@ -188,9 +188,14 @@ def _bias(mask, memory, dtype):
     return ops.where(mask, ops.cast(0.0, dtype), ops.cast(_MASKED, dtype))
 
 
+def _softmax(scores):
+    # `ops.softmax` warns on the terminal about every clip of one frame.
+    return ops.exp(ops.log_softmax(scores, axis=-1))
+
+
 def _weights(queries, memory, bias, mask, memory_mask):
     scores = ops.matmul(queries, ops.transpose(memory, (0, 2, 1)))
-    weights = ops.softmax(scores + bias[:, None, :], axis=-1)
+    weights = _softmax(scores + bias[:, None, :])
     if memory_mask is not None:
         weights = weights * ops.cast(memory_mask[:, None, :], weights.dtype)
     if mask is not None:

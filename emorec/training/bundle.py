@@ -1,6 +1,7 @@
 """A trained model with all that it needs to answer: the model folder.
 
-    model.json           config, labels, where the data came from, metrics
+    model.json           config, labels, where the data came from, metrics,
+                         the SHA-256 of the weights
     model.weights.h5     the recurrent network
     encoders/face/       the frozen face encoder
     encoders/context/    the frozen context encoder
@@ -10,6 +11,7 @@ nothing in a model folder is ever run.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 
@@ -74,18 +76,32 @@ class Bundle:
         }
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes the model folder; `model.json` last, which completes it."""
+        """Writes the model folder; `model.json` last, which completes it.
+
+        Raises:
+            EmorecError: It cannot be written; what is there is not complete.
+        """
         folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).unlink(missing_ok=True)
-        self.encoders.face.save(folder / "encoders" / "face")
-        self.encoders.context.save(folder / "encoders" / "context")
-        # Keras chooses the format by the ending, which `atomic` changes.
-        with files.atomic(folder / WEIGHTS) as temporary:
-            named = temporary.with_name(f".{os.getpid()}.{WEIGHTS}")
-            self.model.save_weights(named)
-            os.replace(named, temporary)
-        files.write_json(folder / FILE, self.describe())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / FILE).unlink(missing_ok=True)
+            self.encoders.face.save(folder / "encoders" / "face")
+            self.encoders.context.save(folder / "encoders" / "context")
+            self.model.save_weights(folder / WEIGHTS)
+            sha256 = _sha256(folder / WEIGHTS)
+        except (OSError, RuntimeError) as e:  # h5py raises either.
+            raise ModelError(
+                f"{folder}: cannot be written ({' '.join(str(e).split())}); "
+                "free some space or choose another place"
+            ) from e
+        files.write_json(
+            folder / FILE, {**self.describe(), "weights_sha256": sha256}
+        )
+
+
+def _sha256(path) -> str:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def load(
@@ -117,14 +133,21 @@ def load(
         config = Config.from_dict(values["config"])
         labels = LabelSet.from_dict(values["labels"])
         info = dict(values["info"])
-    except (KeyError, TypeError, ValueError) as e:
-        raise ModelError(f"{folder}: {FILE} is not complete ({e!r})") from e
+        sha256 = values["weights_sha256"]
+        presets.get(config.model.system)
+    except (EmorecError, KeyError, TypeError, ValueError) as e:
+        raise ModelError(
+            f"{folder}: {FILE} is damaged ({e!r}); train the model again"
+        ) from e
     encoders = Encoders(
         encoder.load(folder / "encoders" / "face"),
         encoder.load(folder / "encoders" / "context"),
     )
     model = presets.build(config.model, encoders.dims, len(labels), use_cudnn)
     try:
+        # HDF5 has no checksum of its own: a flipped bit would pass.
+        if _sha256(folder / WEIGHTS) != sha256:
+            raise ValueError("its SHA-256 is another than in model.json")
         model.load_weights(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as e:
         raise ModelError(

@@ -67,7 +67,15 @@ def restore(folder: str | os.PathLike, run: str, variables) -> Progress:
             progress = Progress(**json.loads(arrays["meta"].tobytes()))
             state = _list(arrays, "v")
             progress.best_weights = _list(arrays, "b")
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as e:
         raise TrainingError(
             f"{path}: cannot be read ({e}); give --overwrite to start again"
         ) from e

@@ -5,6 +5,7 @@ then equals one that was not (Keras' callbacks forget the best weights and the
 patience), and `fit` fails under MultiWorkerMirroredStrategy on this stack.
 """
 
+import contextlib
 import dataclasses
 import math
 import pathlib
@@ -70,33 +71,41 @@ def fit(
     variables = trainer.variables()
     checkpoints = run.folder / "checkpoints"
     progress = checkpoint.restore(checkpoints, run.name, variables)
-    writers = {
-        name: tf.summary.create_file_writer(str(run.folder / "logs" / name))
-        for name in ("train", "validation")
-    }
-    settings = run.config.train
-    while progress.epoch < settings.epochs and (
-        progress.epoch - 1 - progress.best_epoch <= settings.patience
-    ):
-        epoch = progress.epoch
-        figures = trainer.epoch(epoch)
-        _log(writers, epoch, figures)
-        monitored = figures.get("val_loss", figures["loss"])
-        if monitored < progress.best:
-            progress.best, progress.best_epoch = monitored, epoch
-            progress.best_weights = [np.array(v) for v in run.model.variables]
-        progress.history.append(figures)
-        progress.epoch += 1
-        checkpoint.save(checkpoints, progress, variables)
-        if on_epoch is not None:
-            on_epoch(epoch, figures)
+    with _Log(run.folder / "logs") as log:
+        while not _is_over(progress, run.config.train):
+            epoch = progress.epoch
+            figures = trainer.epoch(epoch)
+            log.write(epoch, figures)
+            _add(progress, figures, run.model)
+            checkpoint.save(checkpoints, progress, variables)
+            if on_epoch is not None:
+                on_epoch(epoch, figures)
     for variable, value in zip(
         run.model.variables, progress.best_weights, strict=True
     ):
         variable.assign(value)
-    for writer in writers.values():
-        writer.close()
     return progress.history
+
+
+def _add(progress, figures, model):
+    """Takes up the figures of an epoch, and the weights if they are better."""
+    monitored = figures.get("val_loss", figures["loss"])
+    if monitored < progress.best:
+        progress.best, progress.best_epoch = monitored, progress.epoch
+        progress.best_weights = [np.array(v) for v in model.variables]
+    progress.history.append(figures)
+    progress.epoch += 1
+
+
+def _is_over(progress, settings) -> bool:
+    """Whether the last epoch, or `patience` epochs without a better, is done.
+
+    Even a patience of 0 needs one epoch that is not better.
+    """
+    waited = progress.epoch - 1 - progress.best_epoch
+    return progress.epoch >= settings.epochs or (
+        progress.epoch > 0 and waited >= max(settings.patience, 1)
+    )
 
 
 class _Trainer:
@@ -114,6 +123,8 @@ class _Trainer:
             if settings.class_weights
             else np.ones(len(run.class_counts), np.float32)
         )
+        # Built once: tracing a pipeline takes longer than a small epoch.
+        self._validation = self._validation_data()
         spec = self._epoch_data(0).element_spec
         # One trace for every batch size and length.
         self._train = tf.function(self._train_step, input_signature=spec)
@@ -129,11 +140,7 @@ class _Trainer:
         for step, (inputs, labels) in enumerate(self._epoch_data(epoch)):
             figures = np.array(self._train(inputs, labels), np.float64)
             if not math.isfinite(figures[0]):
-                raise TrainingError(
-                    f"the loss became {figures[0]} at step {step} of epoch "
-                    f"{epoch}; the checkpoint of the epoch before is kept. "
-                    "Lower train.learning_rate and run again"
-                )
+                raise _not_finite(figures[0], f"step {step} of epoch {epoch}")
             sums += figures
         if not sums[2]:
             raise TrainingError(
@@ -142,11 +149,13 @@ class _Trainer:
             )
         values = {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
         sums = np.zeros(3)
-        for inputs, labels in self._validation_data():
+        for inputs, labels in self._validation:
             sums += np.array(self._test(inputs, labels), np.float64)
         if sums[2]:
             values["val_loss"] = sums[0] / sums[2]
             values["val_accuracy"] = sums[1] / sums[2]
+            if not math.isfinite(sums[0]):
+                raise _not_finite(sums[0], f"the validation of epoch {epoch}")
         return {name: float(value) for name, value in values.items()}
 
     def _epoch_data(self, epoch):
@@ -190,6 +199,14 @@ class _Trainer:
         )
 
 
+def _not_finite(loss, where) -> TrainingError:
+    return TrainingError(
+        f"the loss became {loss} at {where}; the checkpoint of the epoch "
+        "before is kept. Lower train.learning_rate and train again, with "
+        "--overwrite or another --output_dir"
+    )
+
+
 def class_weights(counts: np.ndarray) -> np.ndarray:
     """Inverse class frequencies, 1 on average over the clips.
 
@@ -207,11 +224,31 @@ def class_weights(counts: np.ndarray) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def _log(writers, epoch, figures):
+class _Log:
     """TensorBoard scalars; both splits under one tag, so curves overlay."""
-    for name, value in figures.items():
-        split = "validation" if name.startswith("val_") else "train"
-        with writers[split].as_default():
-            tf.summary.scalar(name.removeprefix("val_"), value, step=epoch)
-    for writer in writers.values():
-        writer.flush()
+
+    def __init__(self, folder: pathlib.Path):
+        self._folder = folder
+        self._stack = contextlib.ExitStack()
+        self._writers = {}
+
+    def __enter__(self) -> "_Log":
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    def write(self, epoch: int, figures: dict):
+        for name, value in figures.items():
+            split = "validation" if name.startswith("val_") else "train"
+            with self._writer(split).as_default():
+                tf.summary.scalar(name.removeprefix("val_"), value, step=epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _writer(self, split):
+        if split not in self._writers:
+            writer = tf.summary.create_file_writer(str(self._folder / split))
+            self._stack.callback(writer.close)
+            self._writers[split] = writer
+        return self._writers[split]

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config, short_hash
-from emorec.data import dataset, files
+from emorec.data import dataset, files, input_pipeline
 from emorec.errors import ConfigError, TrainingError
 from emorec.features import extract
 from emorec.models import presets
@@ -65,7 +65,6 @@ def train(
     # CPU kernels that sum in any order are the one other source of change.
     tf.config.experimental.enable_op_determinism()
     model = presets.build(config.model, encoders.dims, len(data.labels))
-    counts = data.splits["train"]["labels"]
     history = loop.fit(
         loop.Run(
             model=model,
@@ -73,8 +72,8 @@ def train(
             validation_files=shards.get("validation", []),
             dims=encoders.dims,
             config=config,
-            class_counts=np.array(
-                [counts.get(n, 0) for n in data.labels.names]
+            class_counts=input_pipeline.class_counts(
+                shards["train"], len(data.labels)
             ),
             seed=seed,
             name=name,

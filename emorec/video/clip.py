@@ -99,6 +99,11 @@ class ClipBuilder:
         self._size = (0, 0)
         self._gave = False
 
+    @property
+    def frames_total(self) -> int:
+        """Frames seen so far, in windows with a clip or without."""
+        return self._frames
+
     def build(self, frames: Iterable[Frame]) -> Iterator[Clip]:
         """Yields the clips of one video, window by window, track by track.
 

@@ -78,7 +78,10 @@ def here(capsys):
             ["evaluate", "--data_dir=x", "--output_dir=y"],
             ["exactly one of", "none"],
         ),
-        (["serve", "--model_base_path=/nowhere"], ["/nowhere", "emorec export"]),
+        (
+            ["serve", "--model_base_path=/nowhere"],
+            ["/nowhere", "emorec export"],
+        ),
         (["serve", "--model_base_path=/", "--port=70000"], ["--port", "70000"]),
         (["models", "caca_rnn_a"], ["takes flags only", "caca_rnn_a"]),
         (["demo", "--video=/nowhere.mp4"], ["/nowhere.mp4"]),

@@ -1,0 +1,516 @@
+"""The exported SavedModel: its answers, its refusals, its proof."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from emorec.data import keys, records
+from emorec.errors import ExportError
+from emorec.export import proof, saved_model, signatures
+from emorec.training import bundle as bundles
+
+SIGNATURES = {
+    "serving_default",
+    "feature_examples",
+    "features",
+    "jpegs",
+    "describe",
+}
+ERRORS = (tf.errors.InvalidArgumentError, tf.errors.UnknownError)
+
+
+@pytest.fixture(scope="module")
+def bundle(model_dir):
+    return bundles.load(model_dir, use_cudnn=False)
+
+
+@pytest.fixture(scope="module")
+def served(base_path):
+    return tf.saved_model.load(str(base_path / "1")).signatures
+
+
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """The two streams of one clip."""
+
+    face: list
+    context: list
+    record: bytes
+
+
+@pytest.fixture(scope="module")
+def real(prepared) -> list[Streams]:
+    """The clips of the test split, 6 frames each."""
+    return [
+        Streams(
+            list(records.many(e, keys.FACE_JPEG)),
+            list(records.many(e, keys.CONTEXT_JPEG)),
+            e.SerializeToString(),
+        )
+        for shard in prepared.files("test")
+        for e in records.read(shard)
+    ]
+
+
+def cut(clips, lengths) -> list[Streams]:
+    """Clips of the given lengths; a long one repeats its frames."""
+    made = []
+    for clip, n in zip(clips, lengths):
+        times = -(-n // len(clip.face))
+        made.append(
+            Streams((clip.face * times)[:n], (clip.context * times)[:n], b"")
+        )
+    return made
+
+
+def padded(rows, length=None) -> np.ndarray:
+    length = length or max(map(len, rows))
+    return np.array([[*r, *[b""] * (length - len(r))] for r in rows], object)
+
+
+def encoded(bundle, clips):
+    """The features of clips as the model in this process gets them."""
+    counts = np.array([len(c.face) for c in clips])
+    mask = np.arange(counts.max())[None] < counts[:, None]
+    values = {"mask": mask}
+    for stream in ("face", "context"):
+        encoder = getattr(bundle.encoders, stream)
+        array = np.zeros((*mask.shape, encoder.dim), np.float32)
+        for row, clip in enumerate(clips):
+            for step, jpeg in enumerate(getattr(clip, stream)):
+                # One frame at a time: nothing in common with the graph's way.
+                image = records.decode_jpeg(
+                    tf.constant(jpeg), bundle.config.clip.crop_size
+                )
+                array[row, step] = encoder.encode(image.numpy()[None], 1)[0]
+        values[f"{stream}_features"] = array
+    return values
+
+
+def expected(bundle, features):
+    outputs = bundle.model(features, training=False)
+    return {
+        "probabilities": tf.nn.softmax(outputs["logits"]).numpy(),
+        "logits": outputs["logits"].numpy(),
+        "attention": outputs["attention"].numpy(),
+    }
+
+
+def compare(answer, wanted, rows=slice(None)):
+    for key, value in wanted.items():
+        np.testing.assert_allclose(
+            answer[key].numpy()[rows], value[rows], atol=1e-5, rtol=1e-5
+        )
+
+
+def test_the_signatures_and_their_inputs(served, bundle):
+    assert set(served) == SIGNATURES
+    for name, signature in signatures.build(bundle).items():
+        _, inputs = served[name].structured_input_signature
+        assert set(inputs) == {s.name for s in signature.inputs}
+        for spec in signature.inputs:
+            assert inputs[spec.name].dtype == spec.dtype
+            assert inputs[spec.name].shape.as_list() == spec.shape.as_list()
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [(1,), (6,), (32,), (1, 6, 3), (32, 2, 31, 5)],
+    ids=lambda v: "-".join(map(str, v)),
+)
+def test_jpegs_and_features_answer_as_the_model_does(
+    served, bundle, real, lengths
+):
+    # 32 + 2 + 31 + 5 frames are more than CHUNK_FRAMES: two rounds of it.
+    clips = cut(real, lengths)
+    features = encoded(bundle, clips)
+    wanted = expected(bundle, features)
+    compare(
+        served["features"](**{k: tf.constant(v) for k, v in features.items()}),
+        wanted,
+    )
+    answer = served["jpegs"](
+        face=tf.constant(padded([c.face for c in clips])),
+        context=tf.constant(padded([c.context for c in clips])),
+    )
+    compare(answer, wanted)
+    np.testing.assert_allclose(answer["probabilities"].numpy().sum(1), 1, 1e-5)
+    names = [n.encode() for n in bundle.labels.names]
+    assert answer["labels"].numpy().tolist() == [names] * len(lengths)
+    longest = max(lengths)
+    assert answer["attention"].shape == (len(lengths), longest, longest)
+
+
+def test_records_answer_as_their_jpegs_do(served, bundle, real):
+    assert sum(len(c.face) for c in real) < signatures.CHUNK_FRAMES
+    wanted = expected(bundle, encoded(bundle, real))
+    for rows in (slice(0, 1), slice(0, 3), slice(None)):
+        answer = served["serving_default"](
+            examples=tf.constant([c.record for c in real[rows]])
+        )
+        compare(answer, {k: v[rows] for k, v in wanted.items()})
+
+
+def test_records_of_features_answer_as_records_of_frames(served, bundle, real):
+    features = encoded(bundle, real)
+    made = []
+    for row, clip in enumerate(real):
+        example = tf.train.Example.FromString(clip.record)
+        for key, name in (
+            (keys.FACE_FEATURES, "face_features"),
+            (keys.CONTEXT_FEATURES, "context_features"),
+        ):
+            values = features[name][row, : len(clip.face)]
+            example.features.feature[key].float_list.value.extend(
+                values.reshape(-1)
+            )
+        for key in (keys.FACE_JPEG, keys.CONTEXT_JPEG):
+            del example.features.feature[key]
+        made.append(example.SerializeToString())
+    compare(
+        served["feature_examples"](examples=tf.constant(made)),
+        expected(bundle, features),
+    )
+
+
+def test_padding_changes_nothing(served, real):
+    clips = cut(real, (5, 2))
+    answers = [
+        served["jpegs"](
+            face=tf.constant(padded([c.face for c in clips], length)),
+            context=tf.constant(padded([c.context for c in clips], length)),
+        )["logits"].numpy()
+        for length in (5, 11)
+    ]
+    np.testing.assert_allclose(*answers, atol=1e-6)
+
+
+def test_a_clip_without_a_frame_has_probabilities_0(served, bundle, real):
+    clips = cut(real, (3, 0, 4))
+    wanted = expected(bundle, encoded(bundle, clips))
+    face = padded([c.face for c in clips])
+    context = padded([c.context for c in clips])
+    answer = served["jpegs"](
+        face=tf.constant(face), context=tf.constant(context)
+    )
+    assert (answer["probabilities"].numpy()[1] == 0).all()
+    assert (answer["attention"].numpy()[1] == 0).all()
+    assert np.isfinite(answer["logits"].numpy()).all()
+    compare(answer, wanted, rows=[0, 2])
+    # The same where the whole request has no frame, and no step either.
+    for length in (3, 0):
+        answer = served["jpegs"](
+            face=tf.fill((2, length), ""), context=tf.fill((2, length), "")
+        )
+        assert (answer["probabilities"].numpy() == 0).all()
+        assert answer["probabilities"].shape == (2, len(bundle.labels))
+    example = tf.train.Example.FromString(real[0].record)
+    for key in (
+        keys.FACE_JPEG,
+        keys.CONTEXT_JPEG,
+        keys.FRAME_TIME,
+        keys.FRAME_BOX,
+    ):
+        example.features.feature[key].Clear()
+    example.features.feature[keys.FRAMES_WITH_FACE].int64_list.value[0] = 0
+    empty = example.SerializeToString()
+    answer = served["serving_default"](examples=tf.constant([empty]))
+    assert (answer["probabilities"].numpy() == 0).all()
+    answer = served["serving_default"](
+        examples=tf.constant([real[0].record, empty])
+    )
+    assert (answer["probabilities"].numpy()[1] == 0).all()
+    assert answer["probabilities"].numpy()[0].sum() == pytest.approx(1, 1e-5)
+
+
+def test_describe_gives_a_row_for_each_query(served, bundle):
+    rows = served["describe"](query=tf.constant([b"", b"x"]))["config"].numpy()
+    assert [json.loads(r) for r in rows] == [bundle.describe()] * 2
+
+
+def refused(function, message, **inputs):
+    with pytest.raises(ERRORS) as caught:
+        function(**{k: tf.constant(v) for k, v in inputs.items()})
+    assert message in str(caught.value)
+
+
+HOLES = "`mask` must be a prefix mask: True n times, then False"
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        [[True, False, True]],
+        [[False, True, True]],
+        [[True, True, True], [False, False, True]],
+    ],
+)
+def test_a_mask_with_holes_is_refused(served, bundle, mask):
+    shape = np.shape(mask)
+    refused(
+        served["features"],
+        HOLES,
+        mask=mask,
+        **{
+            f"{k}_features": np.zeros((*shape, d), np.float32)
+            for k, d in bundle.encoders.dims.items()
+        },
+    )
+
+
+def test_features_of_unequal_lengths_are_refused(served, bundle):
+    dims = bundle.encoders.dims
+    for stream, steps, rows in (("face", 2, 1), ("context", 3, 2)):
+        sizes = {"face": (1, 3), "context": (1, 3), stream: (rows, steps)}
+        refused(
+            served["features"],
+            f"`mask` and `{stream}_features` must have equal batch sizes and "
+            "lengths",
+            mask=[[True, True, True]],
+            **{
+                f"{k}_features": np.zeros((*sizes[k], d), np.float32)
+                for k, d in dims.items()
+            },
+        )
+
+
+def test_bad_jpegs_are_refused(served, real):
+    a, b = real[0].face[0], real[0].context[0]
+    jpegs = served["jpegs"]
+    refused(
+        jpegs,
+        "`face` must hold its frames first, then empty strings as padding",
+        face=[[a, b"", a]],
+        context=[[b, b"", b]],
+    )
+    refused(
+        jpegs,
+        "`face` and `context` must have frames at the same steps",
+        face=[[a, a]],
+        context=[[b, b""]],
+    )
+    refused(
+        jpegs,
+        "`face` and `context` must have equal batch sizes and lengths",
+        face=[[a, a]],
+        context=[[b]],
+    )
+    refused(jpegs, "JPEG", face=[[b"no picture"]], context=[[b]])
+    refused(jpegs, "", face=[[a[: len(a) // 3]]], context=[[b]])
+
+
+def test_a_record_without_its_keys_is_refused(served, real):
+    refused(served["serving_default"], keys.CLIP_START, examples=[b""])
+    refused(served["serving_default"], "parse", examples=[b"no record"])
+
+
+# The folder.
+
+
+def test_the_assets(base_path, bundle):
+    folder = base_path / "1"
+    assets = folder / "assets"
+    assert json.loads((assets / "emorec.json").read_text()) == (
+        bundle.describe()
+    )
+    assert (assets / "labels.txt").read_text().split() == [*bundle.labels.names]
+    description = bundle.describe()
+    assert description["info"]["data"]["fingerprint"]
+    assert description["random_weights"] == ["context"]
+    assert (folder / "saved_model.pb").is_file()
+    # A server may be another user than who exported.
+    assert os.stat(folder).st_mode & 0o055 == 0o055
+    assert [p.name for p in base_path.iterdir()] == ["1"]
+
+
+def test_versions_are_numbers_only(tmp_path):
+    assert saved_model.versions(tmp_path / "none") == []
+    for name in ("2", "10", "x", ".3-abc", "1.5", "-4"):
+        (tmp_path / name).mkdir()
+    assert saved_model.versions(tmp_path) == [2, 10]
+
+
+def test_a_taken_version_is_refused(bundle, tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "7").mkdir()
+    for version in (3, 0, -1):
+        with pytest.raises(ExportError) as caught:
+            saved_model.export(bundle, tmp_path, version)
+        assert str(caught.value) == (
+            f"{tmp_path / str(version)}: `version` must be a number that is "
+            f"not taken. Received: {version}; taken: [3, 7]"
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "7"]
+
+
+def test_a_folder_that_cannot_be_made(bundle, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ExportError, match="choose another --output_dir"):
+        saved_model.export(bundle, tmp_path / "file" / "emotion")
+
+
+def test_the_next_version_is_published_whole(
+    bundle, base_path, tmp_path, monkeypatch
+):
+    # The writing is not tried again here: the version that was published.
+    monkeypatch.setattr(saved_model, "_write", copying(base_path / "1"))
+    (tmp_path / "4").mkdir()
+    seen = []
+    check = proof.check
+
+    def watched(bundle, folder):
+        seen.append((folder.parent, saved_model.versions(tmp_path)))
+        return check(bundle, folder)
+
+    monkeypatch.setattr(proof, "check", watched)
+    folder, differences = saved_model.export(bundle, tmp_path)
+    assert folder == tmp_path / "5"
+    assert set(differences) == SIGNATURES
+    assert max(differences.values()) <= proof.TOLERANCE
+    # Proven beside the versions, where no server sees it.
+    assert seen == [(tmp_path, [4])]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5"]
+
+
+def copying(source):
+    def write(bundle, folder):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+
+    return write
+
+
+def test_a_failed_proof_publishes_nothing(
+    bundle, base_path, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(saved_model, "_write", copying(base_path / "1"))
+    # Another model than the one in the folder: every answer differs.
+    weights = bundle.model.get_weights()
+    try:
+        bundle.model.set_weights([w + 0.05 for w in weights])
+        with pytest.raises(ExportError) as caught:
+            saved_model.export(bundle, tmp_path / "emotion")
+    finally:
+        bundle.model.set_weights(weights)
+    assert "signature serving_default: " in str(caught.value)
+    assert "differs by" in str(caught.value)
+    assert list((tmp_path / "emotion").iterdir()) == []
+
+
+def test_a_full_disk_publishes_nothing(bundle, tmp_path, monkeypatch):
+    def full(bundle, folder):
+        (folder / "half").write_bytes(b"...")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saved_model, "_write", full)
+    with pytest.raises(ExportError, match=r"No space left.*nothing was publ"):
+        saved_model.export(bundle, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The proof can fail.
+
+
+def test_the_proof_finds_what_only_a_server_would(bundle, tmp_path):
+    """A module that merely holds a Keras 3 model: tf_serving's trap 1."""
+    module = tf.Module()
+    module.model = bundle.model
+    module.encoders = [
+        bundle.encoders.face.model,
+        bundle.encoders.context.model,
+    ]
+    functions = {
+        name: tf.function(s.function, input_signature=s.inputs)
+        for name, s in signatures.build(bundle).items()
+    }
+    tf.saved_model.save(module, str(tmp_path / "1"), functions)
+    loaded = tf.saved_model.load(str(tmp_path / "1"))
+    assert set(loaded.signatures) == SIGNATURES, "Python sees no fault"
+    with pytest.raises(ExportError, match="model server could not answer"):
+        proof.check(bundle, tmp_path / "1")
+
+
+def test_the_proof_misses_a_signature(bundle, base_path, tmp_path):
+    folder = tmp_path / "1"
+    shutil.copytree(base_path / "1", folder)
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    children = saved.meta_graphs[0].object_graph_def.nodes
+    node = next(
+        n
+        for n in children
+        if {"jpegs", "describe"} <= {c.local_name for c in n.children}
+        and n.WhichOneof("kind") == "user_object"
+        and n.user_object.identifier == "signature_map"
+    )
+    kept = [c for c in node.children if c.local_name != "jpegs"]
+    del node.children[:]
+    node.children.extend(kept)
+    path.write_bytes(saved.SerializeToString())
+    with pytest.raises(ExportError, match="no signature jpegs"):
+        proof.check(bundle, folder)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"op": "CudnnRNNV3"}, "holds CudnnRNNV3, which no CPU runs"),
+        ({"device": "/device:GPU:0"}, "is pinned to /device:GPU:0"),
+        ({"device": "/job:worker/task:1"}, "is pinned to /job:worker"),
+        ({"attr": "_XlaMustCompile"}, "must be compiled by XLA"),
+    ],
+)
+@pytest.mark.parametrize("where", ["function", "graph"])
+def test_a_graph_that_is_tied_to_a_device(
+    base_path, tmp_path, change, message, where
+):
+    data = (base_path / "1" / "saved_model.pb").read_bytes()
+    saved = saved_model_pb2.SavedModel.FromString(data)
+    graph = saved.meta_graphs[0].graph_def
+    if where == "graph":
+        node = graph.node[-1]
+    else:
+        node = next(
+            f for f in graph.library.function if "while" in f.signature.name
+        ).node_def[0]
+    if "attr" in change:
+        node.attr[change["attr"]].b = True
+    else:
+        (key, value), *_ = change.items()
+        setattr(node, key, value)
+    path = tmp_path / "saved_model.pb"
+    path.write_bytes(saved.SerializeToString())
+    with pytest.raises(ExportError) as caught:
+        proof.check_graph(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_the_exported_graph_is_tied_to_none(base_path):
+    proof.check_graph(pathlib.Path(base_path / "1"))
+
+
+def test_the_comparison_of_answers():
+    right = {"probabilities": np.array([[0.5, 0.5]], np.float32)}
+    assert proof._compare("s", right, right) == 0
+    nan = {"probabilities": np.array([[np.nan, 0.5]], np.float32)}
+    for other, message in (
+        (nan, "differs by nan"),
+        ({"probabilities": np.zeros((2, 2), np.float32)}, r"shape \(2, 2\)"),
+        ({"probabilities": np.zeros((3, 7), np.float32)}, r"shape \(3, 7\)"),
+        (
+            {"probabilities": np.array([[0.4, 0.6]], np.float32)},
+            "differs by 0.1",
+        ),
+        ({}, r"outputs \[\], not \['probabilities'\]"),
+    ):
+        with pytest.raises(ExportError, match=message):
+            proof._compare("s", right, other)
+    words = {"labels": np.array([[b"a"]], object)}
+    with pytest.raises(ExportError, match="labels differs"):
+        proof._compare("s", words, {"labels": np.array([[b"b"]], object)})
