@@ -69,11 +69,15 @@ class TrackConfig:
         max_gap_s: Longest time in seconds without a face within a track.
         min_frames: Shortest track that is kept, in frames; a video of fewer
             sampled frames keeps tracks of its own length.
+        min_score: A track is kept where its best face scores this much, 0 to
+            1. A false face may last (a wall and a van for 10 frames, at most
+            .93), and every real one that was looked at has a clear moment.
     """
 
     min_iou: float = 0.3
     max_gap_s: float = 1.0
     min_frames: int = 3
+    min_score: float = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,6 +325,7 @@ _BOUNDS = {
     "detector.max_faces": (1, 1024),
     "tracks.min_iou": (0.01, 1),
     "tracks.max_gap_s": (0, 3600),
+    "tracks.min_score": (0, 1),
     "clip.clip_frames": (1, 4096),
     "clip.face_margin": (0, 2),
     "clip.crop_size": (32, 1024),

@@ -1,1 +1,1 @@
-"""emorec on Apache Beam and TFX: what runs the work on more than one machine."""
+"""emorec on Apache Beam and TFX: the work on more than one machine."""

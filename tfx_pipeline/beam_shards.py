@@ -8,9 +8,13 @@ Only descriptions and summaries cross an edge of the pipeline, never a frame.
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    StandardOptions,
+)
 
 from emorec.data import shards
+from emorec.errors import UsageError
 
 
 class WriteShard(beam.DoFn):
@@ -25,6 +29,23 @@ class WriteShard(beam.DoFn):
         self._videos.inc(summary.rows)
         self._failed.inc(len(summary.failures))
         yield summary
+
+
+def check(pipeline_args: Sequence[str]) -> None:
+    """Refuses flags that Beam does not take, before any work.
+
+    Raises:
+        UsageError: A flag is wrong, or names a runner that there is not.
+    """
+    options = PipelineOptions(list(pipeline_args))
+    try:
+        beam.runners.create_runner(
+            options.view_as(StandardOptions).runner or "DirectRunner"
+        )
+    except (ValueError, ImportError, AttributeError) as e:
+        raise UsageError(
+            f"`--beam_pipeline_args`: {' '.join(str(e).split())[:300]}"
+        ) from e
 
 
 def write_shards(

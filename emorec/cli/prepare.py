@@ -42,6 +42,20 @@ _WORKERS = flags.DEFINE_integer(
     upper_bound=256,
     flag_values=FLAGS,
 )
+_RUNNER = flags.DEFINE_enum(
+    "runner",
+    "local",
+    ["local", "beam"],
+    "What writes the shards: this machine, or an Apache Beam pipeline.",
+    flag_values=FLAGS,
+)
+_BEAM_ARGS = flags.DEFINE_multi_string(
+    "beam_pipeline_args",
+    [],
+    "A flag for Beam, such as --runner=FlinkRunner; may be given several "
+    "times. With --runner=beam.",
+    flag_values=FLAGS,
+)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite",
     False,
@@ -50,6 +64,14 @@ _OVERWRITE = flags.DEFINE_bool(
 )
 _SET = options.define_set(FLAGS)
 _QUIET = options.define_quiet(FLAGS)
+
+
+def _beam():
+    """The function that writes shards with Beam, imported only here."""
+    from tfx_pipeline import beam_shards
+
+    beam_shards.check(_BEAM_ARGS.value)
+    return lambda tasks: beam_shards.write_shards(tasks, _BEAM_ARGS.value)
 
 
 def main(args: list[str]) -> int:
@@ -69,6 +91,7 @@ def main(args: list[str]) -> int:
         people=_PEOPLE.value,
         workers=_WORKERS.value,
         overwrite=_OVERWRITE.value,
+        write=_beam() if _RUNNER.value == "beam" else None,
         progress=options.progress_bar("prepare", "videos", _QUIET.value),
     )
     for name, split in made.splits.items():

@@ -65,6 +65,7 @@ def prepare(
     people: str = "main",
     workers: int = 1,
     overwrite: bool = False,
+    write: Callable[[list[shards.ShardTask]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dataset.Dataset:
     """Writes the data set, going on where an earlier run stopped.
@@ -77,6 +78,8 @@ def prepare(
             `all`: to everybody.
         workers: Processes; 1 works in this one.
         overwrite: Begin anew, whatever data set the folder holds.
+        write: Writes the shards that are not there yet, elsewhere than in
+            this process (a Beam pipeline); `workers` is not used then.
         progress: Called with (rows done, all rows).
 
     Raises:
@@ -96,7 +99,7 @@ def prepare(
         if progress is not None:
             progress(done, rows)
 
-    for summary in _run(tasks, workers, step):
+    for summary in _run(tasks, workers, write, step):
         summaries.append(summary)
     made = _describe(manifest, output_dir, config, people, summaries)
     if not any(v["records"] for v in made.splits.values()):
@@ -129,7 +132,7 @@ def _claim(folder, tasks, overwrite):
     files.write_json(path, {"shards": ours})
 
 
-def _run(tasks, workers, step) -> Iterator[shards.ShardSummary]:
+def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
     """Yields the summaries in the order of the tasks."""
     waiting = []
     for task in tasks:
@@ -137,6 +140,12 @@ def _run(tasks, workers, step) -> Iterator[shards.ShardSummary]:
             step(len(task.rows))
         else:
             waiting.append(task)
+    if write is not None:
+        write(waiting)
+        for task in waiting:
+            step(len(task.rows))
+        yield from map(shards.write_shard, tasks)
+        return
     if workers <= 1 or len(waiting) <= 1:
         for task in tasks:
             new = task in waiting

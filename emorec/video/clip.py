@@ -93,7 +93,9 @@ class ClipBuilder:
         self._people = people
         self._origin = origin
         self._tracker = Tracker(config.tracks)
-        self._seen: dict[int, int] = {}  # Track id -> frames so far.
+        self._seen: dict[int, int] = {}  # Track -> frames so far.
+        self._best: dict[int, float] = {}  # Track -> best score so far.
+        self._people_ids: dict[int, int] = {}  # Track -> number given out.
         self._frames = 0
         self._last_cell = -1
         self._size = (0, 0)
@@ -110,13 +112,13 @@ class ClipBuilder:
         A video without any face gives one clip of track -1 without frames.
         """
         waiting, current = None, None
-        for frame, boxes in self._detected(frames):
+        for frame, found in self._detected(frames):
             number = frame.cell // self._window_frames
             if current is None or number != current.number:
                 if waiting is not None:
                     yield from self._give(waiting, last=False)
                 waiting, current = current, _Window(number)
-            self._add(current, frame, boxes)
+            self._add(current, frame, found)
         for window in (waiting, current):
             if window is not None:
                 yield from self._give(window, last=True)
@@ -135,28 +137,30 @@ class ClipBuilder:
 
     def _detect(self, batch):
         found = self._detector.detect([f.image for f in batch])
-        for frame, detections in zip(batch, found, strict=True):
-            yield frame, detections.boxes
+        yield from zip(batch, found, strict=True)
 
-    def _add(self, window, frame, boxes):
+    def _add(self, window, frame, found):
         self._frames += 1
         self._last_cell = frame.cell
         height, width = frame.image.shape[:2]
         self._size = (width, height)
         window.frames_total += 1
-        if not len(boxes):
+        if not len(found.boxes):
             return
         clip = self._config.clip
         context = encode_jpeg(
             context_crop(frame.image, clip.crop_size), clip.jpeg_quality
         )
-        ids = self._tracker.update(frame.time, boxes)
-        for track, box in zip(ids, boxes, strict=True):
+        ids = self._tracker.update(frame.time, found.boxes)
+        for track, box, score in zip(
+            ids, found.boxes, found.scores, strict=True
+        ):
             face = encode_jpeg(
                 face_crop(frame.image, box, clip.crop_size, clip.face_margin),
                 clip.jpeg_quality,
             )
             self._seen[track] = self._seen.get(track, 0) + 1
+            self._best[track] = max(self._best.get(track, 0.0), float(score))
             window.parts.setdefault(track, []).append(
                 (frame.time, np.asarray(box, np.float32), face, context)
             )
@@ -169,6 +173,7 @@ class ClipBuilder:
             track: part
             for track, part in sorted(window.parts.items())
             if self._seen[track] >= least
+            and self._best[track] >= self._config.tracks.min_score
         }
         if self._people == "main" and parts:
             # Ties go to the lowest id: max() keeps the first of equals.
@@ -178,7 +183,7 @@ class ClipBuilder:
             self._gave = True
             times, boxes, face, context = zip(*part)
             yield Clip(
-                track=track,
+                track=self._people_ids.setdefault(track, len(self._people_ids)),
                 window=window.number,
                 times=np.asarray(times, np.float32),
                 boxes=np.stack(boxes),

@@ -394,7 +394,6 @@ def test_leftovers_of_a_killed_run_are_cleared_away(small, tmp_path):
     assert not left.exists() and (tmp_path / name).exists()
 
 
-@pytest.mark.long
 def test_any_number_of_workers_writes_the_same_bytes(small, whole, tmp_path):
     steps = []
     made = prepare.prepare(

@@ -1,0 +1,245 @@
+"""Features of records: the encoders' own, cached, and refused when stale."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from emorec.config import Config
+from emorec.data import keys, records
+from emorec.errors import RecordError
+from emorec.features import extract
+
+
+@pytest.fixture(scope="module")
+def features(prepared, encoders, tmp_path_factory) -> pathlib.Path:
+    """The features of the split `test`, in a folder of their own."""
+    (path,) = extract.extract(
+        prepared,
+        "test",
+        encoders,
+        Config(),
+        feature_dir=tmp_path_factory.mktemp("features"),
+    )
+    return pathlib.Path(path)
+
+
+@pytest.fixture
+def copy(prepared, tmp_path):
+    """The data set with a copy of the split `test`, to be damaged."""
+    (source,) = map(pathlib.Path, prepared.files("test"))
+    shutil.copy(source, tmp_path / source.name)
+    data = dataclasses.replace(prepared, path=str(tmp_path))
+    return data, tmp_path / source.name
+
+
+class Unused:
+    """Stands for encoders that must not be asked."""
+
+    def __init__(self, encoders):
+        self.hash = encoders.hash
+
+
+def one_record(path) -> tf.train.Example:
+    return next(iter(records.read(path)))
+
+
+def test_features_are_the_encoders_own(prepared, encoders, features):
+    """Record by record, whatever frames were batched together."""
+    size = Config().clip.crop_size
+    found = list(records.read(features))
+    (source,) = prepared.files("test")
+    originals = list(records.read(source))
+    assert len(found) == len(originals) == 8
+    for record, original in zip(found, originals, strict=True):
+        n = records.one(original, keys.FRAMES_WITH_FACE)
+        for stream, jpegs, key, name in (
+            ("face", keys.FACE_JPEG, keys.FACE_FEATURES, keys.FACE_ENCODER),
+            (
+                "context",
+                keys.CONTEXT_JPEG,
+                keys.CONTEXT_FEATURES,
+                keys.CONTEXT_ENCODER,
+            ),
+        ):
+            encoder = getattr(encoders, stream)
+            images = [
+                records.decode_jpeg(tf.constant(j), size).numpy()
+                for j in records.many(original, jpegs)
+            ]
+            ours = np.float32(records.many(record, key)).reshape(n, -1)
+            theirs = encoder.encode(np.stack(images))
+            assert ours.shape == theirs.shape == (6, encoder.dim)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+            assert np.ptp(ours, axis=0).max() > 1e-3
+            assert records.one(record, name) == encoder.hash
+
+
+def test_the_description_of_a_clip_is_kept(prepared, features):
+    (source,) = prepared.files("test")
+    pixels = {keys.FACE_JPEG, keys.CONTEXT_JPEG}
+    added = {
+        keys.FACE_FEATURES,
+        keys.CONTEXT_FEATURES,
+        keys.FACE_ENCODER,
+        keys.CONTEXT_ENCODER,
+    }
+    record, original = one_record(features), one_record(source)
+    ours, theirs = record.features.feature, original.features.feature
+    assert set(ours) == set(theirs) - pixels | added
+    for key in set(theirs) - pixels:
+        assert ours[key] == theirs[key]
+
+
+def test_they_lie_in_a_folder_of_the_encoders_name(features, encoders):
+    assert features.parent.name == encoders.hash
+    assert encoders.hash == f"{encoders.face.hash}-{encoders.context.hash}"
+    assert encoders.dims == {"face": 128, "context": 512}
+    assert encoders.random_weights == ["context"]
+
+
+def test_features_are_computed_once(prepared, encoders, features):
+    before = features.stat()
+    steps = []
+    again = extract.extract(
+        prepared,
+        "test",
+        Unused(encoders),
+        Config(),
+        feature_dir=features.parents[1],
+        progress=lambda *step: steps.append(step),
+    )
+    assert again == [str(features)] and steps == [(1, 1)]
+    assert features.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_features_of_a_source_that_changed_are_made_anew(copy, encoders):
+    data, source = copy
+    (path,) = extract.extract(data, "test", encoders, Config())
+    assert pathlib.Path(path).parents[1] == source.parent / "features"
+    before = list(records.read(path))
+    changed = list(records.read(source))[::-1]
+    records.write(source, changed)
+    (again,) = extract.extract(data, "test", encoders, Config())
+    assert again == path
+    after = [records.one(r, keys.CLIP_ID) for r in records.read(path)]
+    assert after == [records.one(r, keys.CLIP_ID) for r in before][::-1]
+    # The same bytes, written anew, are taken for another source too.
+    with pytest.raises(AttributeError, match="'Unused' object"):
+        stat = source.stat()
+        os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
+        extract.extract(data, "test", Unused(encoders), Config())
+
+
+def test_features_without_their_stamp_are_not_trusted(copy, encoders):
+    """A killed run may have left them so."""
+    data, _ = copy
+    (path,) = extract.extract(data, "test", encoders, Config())
+    pathlib.Path(path).with_suffix(".json").unlink()
+    with pytest.raises(AttributeError, match="'Unused' object"):
+        extract.extract(data, "test", Unused(encoders), Config())
+
+
+def test_records_of_another_config_are_refused(prepared, encoders, tmp_path):
+    (source,) = prepared.files("test")
+    other = Config().override(["clip.jpeg_quality=50"])
+    with pytest.raises(RecordError) as e:
+        # Before anything is encoded.
+        extract.extract(
+            prepared, "test", Unused(encoders), other, feature_dir=tmp_path
+        )
+    assert str(e.value) == (
+        f"{source}: its records were made with the config "
+        f"'{Config().data_hash()}', not '{other.data_hash()}'; prepare the "
+        "videos again with this config"
+    )
+    assert not list(tmp_path.rglob("*.tfrecord"))
+
+
+def test_one_record_of_another_config_among_good_ones(copy, encoders):
+    data, source = copy
+    found = list(records.read(source))[:2]
+    value = found[1].features.feature[keys.CONFIG_HASH].bytes_list.value
+    value[0] = b"0123456789abcdef"
+    records.write(source, found)
+    with pytest.raises(RecordError, match="the config '0123456789abcdef', not"):
+        extract.extract(data, "test", encoders, Config())
+    assert not list((source.parent / "features").rglob("*.tfrecord"))
+
+
+def test_a_shard_that_lost_records_is_refused(copy, encoders):
+    """A file that is cut between two records looks whole."""
+    data, source = copy
+    records.write(source, list(records.read(source))[:2])
+    for _ in range(2):  # Also when the features are there already.
+        with pytest.raises(RecordError) as e:
+            extract.extract(data, "test", encoders, Config())
+        assert str(e.value) == (
+            f"{data.path}: the shards of 'test' hold 2 records, 8 were "
+            "written; run `emorec prepare` again with --overwrite"
+        )
+
+
+def cut(source):
+    source.write_bytes(source.read_bytes()[:-100])
+
+
+def no_jpeg(source):
+    record = one_record(source)
+    record.features.feature[keys.FACE_JPEG].bytes_list.value[1] = b"x"
+    records.write(source, [record])
+
+
+def fewer_times(source):
+    record = one_record(source)
+    del record.features.feature[keys.FRAME_TIME].float_list.value[0]
+    records.write(source, [record])
+
+
+def fewer_contexts(source):
+    record = one_record(source)
+    del record.features.feature[keys.CONTEXT_JPEG].bytes_list.value[0]
+    records.write(source, [record])
+
+
+@pytest.mark.parametrize(
+    "damage, problem",
+    [
+        (cut, "not readable as records of frames ("),
+        (no_jpeg, "not readable as records of frames ("),
+        (fewer_contexts, "not readable as records of frames ("),
+        (fewer_times, "a record has 5 times for 6 frames"),
+    ],
+)
+def test_damaged_records_are_named(copy, encoders, damage, problem):
+    data, source = copy
+    damage(source)
+    with pytest.raises(RecordError) as e:
+        extract.extract(data, "test", encoders, Config())
+    message = str(e.value)
+    assert message.startswith(f"{source}: {problem}")
+    assert "delete it and run `emorec prepare` again" in message
+    assert "\n" not in message
+    assert not list((source.parent / "features").rglob("*.tfrecord"))
+
+
+def test_a_clip_without_a_face_has_no_features(copy, encoders):
+    data, source = copy
+    empty, full = list(records.read(source))[:2]
+    for key in (
+        keys.FACE_JPEG,
+        keys.CONTEXT_JPEG,
+        keys.FRAME_TIME,
+        keys.FRAME_BOX,
+    ):
+        empty.features.feature[key].Clear()
+    records.write(source, [empty, full])
+    target = source.parent / "target.tfrecord"
+    assert extract.extract_shard(source, target, encoders, Config()) == 2
+    first, second = records.read(target)
+    assert len(records.many(first, keys.FACE_FEATURES)) == 0
+    assert len(records.many(second, keys.FACE_FEATURES)) == 6 * 128
