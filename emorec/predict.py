@@ -217,6 +217,7 @@ class Result:
         answer: The answer; None where there is no face or an error.
         labels: The label set.
         error: Why the video could not be read, else None.
+        warning: What of the video could not be read, on its last result.
     """
 
     video: str
@@ -224,6 +225,7 @@ class Result:
     answer: Answer | None
     labels: LabelSet
     error: str | None = None
+    warning: str | None = None
 
     @property
     def label(self) -> str | None:
@@ -251,6 +253,8 @@ class Result:
                 )
             ],
         }
+        if self.warning is not None:
+            values["warning"] = self.warning
         if self.answer is None:
             return {**values, "message": NO_FACE}
         values["label"] = self.label
@@ -289,8 +293,14 @@ def predict_video(
     )
     with reader.read_frames(path, config.video) as frames:
         clips = builder.build(frames)
-        while batch := list(itertools.islice(clips, BATCH_CLIPS)):
-            yield from _answered(path, batch, backend)
+        batch = list(itertools.islice(clips, BATCH_CLIPS))
+        while batch:
+            *results, last = _answered(path, batch, backend)
+            yield from results
+            # The file's damage is known when nothing is left of it.
+            batch = list(itertools.islice(clips, BATCH_CLIPS))
+            warning = None if batch else frames.damage()
+            yield dataclasses.replace(last, warning=warning)
 
 
 def _answered(path, clips, backend) -> Iterator[Result]:

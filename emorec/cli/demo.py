@@ -92,6 +92,8 @@ class _Demo:
                 f"--manifest={self._folder / 'sample' / 'manifest.csv'}",
                 f"--output_dir={self._folder / 'data'}",
                 f"--workers={min(2, os.cpu_count() or 1)}",
+                # Of an earlier emorec; what fits is kept all the same.
+                "--overwrite",
             )
             splits = self._json("data/dataset.json")["splits"]
             found = sum(s["frames_with_face"] for s in splits.values())

@@ -70,6 +70,9 @@ def main(args: list[str]) -> int:
                     print(f"emorec predict: {result.error}", file=sys.stderr)
                 elif _OUTPUT.value and not _QUIET.value:
                     print(_line(result), flush=True)
+                if result.warning is not None:
+                    failed += 1
+                    print(f"emorec predict: {result.warning}", file=sys.stderr)
             bar(number + 1, len(args))
     if _REPORT.value:
         report.write(_REPORT.value)
@@ -77,7 +80,7 @@ def main(args: list[str]) -> int:
     if failed and len(args) > 1:
         print(
             f"emorec predict: {failed} of {len(args)} videos could not be "
-            "read; each is listed in the output",
+            "read, or not to their end; each is marked in the output",
             file=sys.stderr,
         )
     return 1 if failed == len(args) else 0

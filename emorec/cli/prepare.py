@@ -101,6 +101,8 @@ def main(args: list[str]) -> int:
             f"{share:.1%} of {split['frames_total']} frames with a face, "
             f"{split['no_face']} videos without"
         )
+    for fault in made.damaged:
+        print(f"damaged, line {fault['line']}: {fault['reason']}")
     for failure in made.failures:
         print(f"failed, line {failure['line']}: {failure['reason']}")
     if made.failures:

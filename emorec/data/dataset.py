@@ -27,6 +27,7 @@ class Dataset:
             `split`, `reason`.
         sources: Source name -> rows.
         fingerprint: 16 hex digits that name rows, labels and contents.
+        damaged: Rows that were read in part, in the form of `failures`.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Dataset:
     failures: list
     sources: dict
     fingerprint: str
+    damaged: list = dataclasses.field(default_factory=list)
 
     def files(self, split: str) -> list[str]:
         """Returns the paths of a split's shards.
@@ -78,6 +80,7 @@ def load(path: str | os.PathLike) -> Dataset:
             labels=LabelSet.from_dict(values["labels"]),
             splits=dict(values["splits"]),
             failures=list(values["failures"]),
+            damaged=list(values["damaged"]),
             sources=dict(values["sources"]),
             fingerprint=str(values["fingerprint"]),
         )

@@ -221,6 +221,7 @@ def _describe(
             k: {**v, "labels": dict(v["labels"])} for k, v in splits.items()
         },
         failures=[f for s in summaries for f in s.failures],
+        damaged=[f for s in summaries for f in s.damaged],
         sources=dict(sources),
         fingerprint=_fingerprint(manifest, people, summaries),
     )

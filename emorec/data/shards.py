@@ -110,6 +110,7 @@ class ShardSummary:
         sources: Source -> rows.
         failures: Rows that could not be read: `line`, `video`, `split`,
             `reason`.
+        damaged: Rows that were read in part, in the same form.
         bounds: `ShardTask.bounds` under which they could not be read.
     """
 
@@ -125,6 +126,7 @@ class ShardSummary:
     labels: dict = dataclasses.field(default_factory=dict)
     sources: dict = dataclasses.field(default_factory=dict)
     failures: tuple = ()
+    damaged: tuple = ()
 
 
 def summary_path(path: str | os.PathLike) -> pathlib.Path:
@@ -147,9 +149,12 @@ def finished(task: ShardTask) -> ShardSummary | None:
         return None
     if values["failures"] and values["bounds"] != task.bounds:
         return None
-    return ShardSummary(
-        **{**values, "path": task.path, "failures": tuple(values["failures"])}
-    )
+    return _summary({**values, "path": task.path})
+
+
+def _summary(values) -> ShardSummary:
+    lists = {k: tuple(values[k]) for k in ("failures", "damaged")}
+    return ShardSummary(**{**values, **lists})
 
 
 def write_shard(
@@ -170,7 +175,7 @@ def write_shard(
     config = Config.from_dict(task.config)
     summary = ShardSummary(task.path, task.split, task.hash, task.bounds)
     counts = dataclasses.asdict(summary)
-    counts["failures"] = []
+    counts |= {"failures": [], "damaged": []}
 
     def examples():
         for row in task.rows:
@@ -183,7 +188,7 @@ def write_shard(
         summary_path(task.path),
         {**counts, "path": os.path.basename(task.path)},
     )
-    return ShardSummary(**{**counts, "failures": tuple(counts["failures"])})
+    return _summary(counts)
 
 
 def _row_examples(row, task, config, counts) -> Iterator[tf.train.Example]:
@@ -195,17 +200,12 @@ def _row_examples(row, task, config, counts) -> Iterator[tf.train.Example]:
     folder = pathlib.Path(task.path).parent
     with tempfile.SpooledTemporaryFile(_SPOOL_BYTES, dir=folder) as spool:
         try:
-            frames, with_face = _spool_row(row, task, config, spool)
+            frames, with_face, damage = _spool_row(row, task, config, spool)
         except VideoError as e:
-            counts["failures"].append(
-                {
-                    "line": row.line,
-                    "video": row.video,
-                    "split": task.split,
-                    "reason": str(e),
-                }
-            )
+            counts["failures"].append(_fault(row, task, str(e)))
             return
+        if damage is not None:
+            counts["damaged"].append(_fault(row, task, damage))
         counts["rows"] += 1
         counts["frames_total"] += frames
         counts["frames_with_face"] += with_face
@@ -218,8 +218,17 @@ def _row_examples(row, task, config, counts) -> Iterator[tf.train.Example]:
             yield tf.train.Example.FromString(data)
 
 
-def _spool_row(row, task, config, spool: BinaryIO) -> tuple[int, int]:
-    """Writes a row's records; returns its frames, and those with a face.
+def _fault(row, task, reason) -> dict:
+    return {
+        "line": row.line,
+        "video": row.video,
+        "split": task.split,
+        "reason": reason,
+    }
+
+
+def _spool_row(row, task, config, spool: BinaryIO):
+    """Writes a row's records; returns its frames, those with a face, damage.
 
     Training's clips are sampled densely and kept long.
     """
@@ -243,7 +252,8 @@ def _spool_row(row, task, config, spool: BinaryIO) -> tuple[int, int]:
             data = _example(row, clip, config).SerializeToString()
             spool.write(_LENGTH.pack(len(data)) + data)
             times.update(clip.times.tolist())
-    return builder.frames_total, len(times)
+        damage = frames.damage()
+    return builder.frames_total, len(times), damage
 
 
 @functools.lru_cache(maxsize=1)

@@ -98,8 +98,12 @@ def _stamp_path(target):
 
 def _stamp(source) -> dict:
     """What shows that a shard of frames has been written anew."""
-    stat = tf.io.gfile.stat(str(source))
-    return {"source_bytes": stat.length, "source_mtime_ns": stat.mtime_nsec}
+    # Not tf.io.gfile.stat, whose times are whole seconds.
+    stat = pathlib.Path(source).stat()
+    return {
+        "source_bytes": stat.st_size,
+        "source_mtime_ns": stat.st_mtime_ns,
+    }
 
 
 def _finished(target, source) -> int | None:

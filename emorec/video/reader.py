@@ -132,6 +132,7 @@ class FrameReader:
                 f"`end` must be after `start`. Received: {end!r}, {start!r}"
             )
         self._path = os.fspath(path)
+        self._has_end = end is not None
         self._timeout = config.frame_timeout_s
         self._hangs = False
         self._channel = Channel(config.buffer_frames)
@@ -167,6 +168,24 @@ class FrameReader:
         if hasattr(self, "_channel"):
             self._channel.close()
 
+    def damage(self) -> str | None:
+        """Says what of the file could not be read, in one line, or None.
+
+        To be asked when all frames have been taken.
+        """
+        found = []
+        if self.progress.damaged:
+            found.append(f"{self.progress.damaged} damaged packets")
+        stated, last = self.info.duration, self.progress.last_time
+        if not self._has_end and stated and stated - last > _missing(stated):
+            found.append(f"it ends at {last:.1f} s of {stated:.1f} s")
+        if not found:
+            return None
+        return (
+            f"{shown(self._path)}: is damaged or cut short "
+            f"({', '.join(found)}); the rest was used: get the file again"
+        )
+
     def close(self):
         """Stops decoding and closes the file; a second call does nothing."""
         self._channel.close()
@@ -186,6 +205,12 @@ class FrameReader:
         except BaseException:
             self.close()
             raise
+
+
+def _missing(stated: float) -> float:
+    """Seconds by which a whole video may end before its stated length."""
+    # The last frame's own time is not counted, and sound may go on a little.
+    return max(1.0, 0.1 * stated)
 
 
 def _decode(channel, path, config, progress, window):

@@ -8,13 +8,10 @@ import pathlib
 import resource
 import shutil
 import signal
-import socket
-import time
 
+import av
 import pytest
 from testing import commands, videos
-
-from emorec.data import dataset, files, records
 
 
 @pytest.fixture
@@ -144,6 +141,59 @@ def test_a_bad_video_alone_fails_with_one_line(
     }
 
 
+@pytest.fixture
+def cut_short(tmp_path, good):
+    """A Matroska file of 3 s that breaks off in the middle."""
+    path = tmp_path / "cut.mkv"
+    with av.open(str(good)) as video:
+        pictures = [f.to_ndarray(format="rgb24") for f in video.decode(video=0)]
+    videos.write_video(
+        path,
+        pictures=pictures * 4,
+        fps=16,
+        size=(pictures[0].shape[1], pictures[0].shape[0]),
+    )
+    return videos.truncate(path, 0.4)
+
+
+def test_a_video_cut_short_gives_what_it_has_and_fails_alone(
+    here, tmp_path, model_dir, cut_short, good
+):
+    output = tmp_path / "out.jsonl"
+    done = here(
+        "predict", cut_short, f"--model_dir={model_dir}", f"--output={output}"
+    )
+    assert done.code == 1
+    assert f"{cut_short}: is damaged or cut short (" in done.fault()
+    assert done.fault().endswith("the rest was used: get the file again")
+    results = [json.loads(line) for line in output.read_text().splitlines()]
+    assert 0 < sum(r["frames"] for r in results) < 24
+    assert "probabilities" in results[-1]
+    assert f"emorec predict: {results[-1]['warning']}" == done.fault()
+    both = here(
+        "predict",
+        cut_short,
+        good,
+        f"--model_dir={model_dir}",
+        f"--output={output}",
+    )
+    assert both.code == 0
+    assert len(both.err.splitlines()) == 2
+
+
+def test_prepare_keeps_and_lists_a_video_cut_short(here, tmp_path, cut_short):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"video,label,split\n{cut_short.name},happy,test\n")
+    done = here(
+        "prepare", f"--manifest={manifest}", f"--output_dir={tmp_path / 'data'}"
+    )
+    assert done.code == 0
+    assert f"damaged, line 2: {cut_short}: is damaged" in done.out
+    made = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert [d["line"] for d in made["damaged"]] == [2]
+    assert made["splits"]["test"]["records"] == 1
+
+
 def test_in_a_batch_the_others_go_on(here, tmp_path, model_dir, good):
     wrong = {}
     for make in KINDS:
@@ -166,7 +216,7 @@ def test_in_a_batch_the_others_go_on(here, tmp_path, model_dir, good):
     assert len(lines) == len(wrong) + 1
     assert lines[-1] == (
         f"emorec predict: {len(wrong)} of {len(wrong) + 1} videos could not "
-        "be read; each is listed in the output"
+        "be read, or not to their end; each is marked in the output"
     )
     results = [json.loads(line) for line in output.read_text().splitlines()]
     assert [r["video"] for r in results] == [*names[:5], str(good), *names[5:]]
@@ -312,176 +362,3 @@ def test_a_report_that_does_not_fit_on_the_disk(
         "out.jsonl",
         "report.html",
     ]
-
-
-# Models, data sets and servers that are not there or do not fit.
-
-
-def changed(prepared, folder, **changes):
-    """A copy of a data set whose description was edited."""
-    path = folder / "data"
-    shutil.copytree(prepared.path, path, ignore=lambda *_: ["features"])
-    values = json.loads((path / dataset.FILE).read_text())
-    for key, change in changes.items():
-        change(values[key])
-    files.write_json(path / dataset.FILE, values)
-    return path
-
-
-def evaluate(here, data, folder, *backend):
-    return here(
-        "evaluate", f"--data_dir={data}", f"--output_dir={folder}", *backend
-    )
-
-
-def test_data_of_another_config(here, tmp_path, prepared, model_dir, base_path):
-    data = changed(
-        prepared,
-        tmp_path,
-        config=lambda c: c["clip"].update(face_margin=0.25),
-    )
-    for backend in (f"--model_dir={model_dir}", f"--saved_model={base_path}"):
-        done = evaluate(here, data, tmp_path / "out", backend)
-        assert done.code == 1
-        assert done.fault() == (
-            f"emorec evaluate: {data}: its records do not fit this model: "
-            f"clip.face_margin is 0.25, not {prepared.config.clip.face_margin}"
-            "; prepare the videos again with the model's config"
-        )
-    assert not (tmp_path / "out").exists()
-
-
-def test_data_of_other_labels(here, tmp_path, prepared, model_dir):
-    data = changed(prepared, tmp_path, labels=lambda v: v["names"].reverse())
-    done = evaluate(here, data, tmp_path / "out", f"--model_dir={model_dir}")
-    assert done.code == 1
-    assert "its labels (neutral, anxious, " in done.fault()
-    assert "prepare the videos again with the model's labels" in done.fault()
-
-
-def test_records_of_another_config_under_a_fitting_description(
-    here, tmp_path, prepared, base_path
-):
-    data = changed(prepared, tmp_path)
-    shard = pathlib.Path(dataset.load(data).files("test")[0])
-    made = list(records.read(shard))
-    for example in made:
-        example.features.feature["config/hash"].bytes_list.value[0] = b"other"
-    records.write(shard, made)
-    done = evaluate(here, data, tmp_path / "out", f"--saved_model={base_path}")
-    assert done.code == 1
-    assert done.fault().startswith(f"emorec evaluate: {shard}: ")
-    assert "were made with the config 'other', not" in done.fault()
-    assert "prepare the videos again" in done.fault()
-
-
-@pytest.mark.parametrize("backend", ["model_dir", "base_path"])
-def test_a_corrupt_shard(here, tmp_path, prepared, backend, request):
-    data = changed(prepared, tmp_path)
-    shard = pathlib.Path(dataset.load(data).files("test")[0])
-    videos.flip_bytes(shard, 50)
-    flag = "--model_dir" if backend == "model_dir" else "--saved_model"
-    where = request.getfixturevalue(backend)
-    done = evaluate(here, data, tmp_path / "out", f"{flag}={where}")
-    assert done.code == 1
-    assert done.fault().startswith(
-        f"emorec evaluate: {shard}: not readable"
-    ) or (f"{shard}: not a readable TFRecord file" in done.fault())
-    assert "delete it" in done.fault()
-
-
-def test_no_such_split(here, tmp_path, prepared, model_dir):
-    done = evaluate(
-        here,
-        prepared.path,
-        tmp_path / "out",
-        f"--model_dir={model_dir}",
-        "--split=holdout",
-    )
-    assert done.code == 1
-    assert "no records of the split 'holdout'; it has " in done.fault()
-    assert "test" in done.fault()
-
-
-def test_a_folder_that_is_no_data_set(here, tmp_path):
-    done = here(
-        "train", f"--data_dir={tmp_path}", f"--output_dir={tmp_path / 'm'}"
-    )
-    assert done.code == 1
-    assert done.fault() == (
-        f"emorec train: {tmp_path}/dataset.json: no description of a data set "
-        "(there is no such file); make the data set with `emorec prepare`"
-    )
-    assert not (tmp_path / "m").exists()
-
-
-def test_a_folder_that_is_no_model(here, tmp_path, good):
-    line = (
-        f"{tmp_path}/model.json: no trained model (there is no such file); "
-        "make one with `emorec train`"
-    )
-    for args in (
-        ["export", f"--output_dir={tmp_path / 'out'}"],
-        ["predict", good],
-    ):
-        done = here(*args, f"--model_dir={tmp_path}")
-        assert done.code == 1
-        assert done.fault() == f"emorec {args[0]}: {line}"
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_model_of_another_kind(here, tmp_path, model_dir, good):
-    model = tmp_path / "model"
-    shutil.copytree(model_dir, model)
-    (model / "model.weights.h5").write_bytes(b"no weights")
-    done = here("predict", good, f"--model_dir={model}")
-    assert done.code == 1
-    assert f"{model}: model.weights.h5 does not fit" in done.fault()
-    assert done.fault().endswith("train the model again")
-
-
-def test_a_saved_model_that_is_none(here, tmp_path, good, base_path):
-    done = here("predict", good, f"--saved_model={tmp_path}")
-    assert done.code == 1
-    assert done.fault() == (
-        f"emorec predict: {tmp_path}: no SavedModel and no version folder "
-        "with one; make one with `emorec export`"
-    )
-    foreign = tmp_path / "1"
-    foreign.mkdir()
-    (foreign / "saved_model.pb").write_bytes(b"not ours")
-    done = here("predict", good, f"--saved_model={tmp_path}")
-    assert done.fault().startswith(
-        f"emorec predict: {foreign}: not a SavedModel of emorec ("
-    )
-    shutil.copytree(base_path / "1" / "assets", foreign / "assets")
-    done = here("predict", good, f"--saved_model={tmp_path}")
-    assert done.fault().startswith(
-        f"emorec predict: {foreign}: cannot be loaded ("
-    )
-    assert done.fault().endswith("export the model again")
-    (foreign / "assets" / "emorec.json").write_text('{"config": {}}')
-    done = here("predict", good, f"--saved_model={tmp_path}")
-    assert "description is not complete" in done.fault()
-
-
-def test_nobody_listens(here, good):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))  # Bound and not listening: refused at once.
-        address = f"127.0.0.1:{s.getsockname()[1]}"
-        started = time.monotonic()
-        done = here("predict", good, f"--server={address}", "--timeout=1")
-        assert time.monotonic() - started < 20
-    assert done.code == 1
-    assert done.fault().startswith(f"emorec predict: model server {address}")
-    assert "check the address and that the server runs" in done.fault()
-
-
-def test_a_server_that_never_answers(here, good):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        s.listen(8)
-        address = f"127.0.0.1:{s.getsockname()[1]}"
-        done = here("predict", good, f"--server={address}", "--timeout=1")
-    assert done.code == 1
-    assert done.fault().startswith(f"emorec predict: model server {address}")

@@ -1,5 +1,6 @@
 """`emorec serve`, and what `emorec predict --server` says of what it finds."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -44,6 +45,7 @@ def serve(path, *args, **environment):
         stderr=subprocess.PIPE,
         text=True,
         env={**commands.environment(), "PATH": path, **environment},
+        start_new_session=True,
     )
 
 
@@ -72,7 +74,9 @@ def test_the_real_server_is_run_where_it_is(path_with_binary, tmp_path, number):
         assert (process.returncode, err) == (0, "")
         assert out.startswith("ended by")
     finally:
-        process.kill()
+        # The group, so that a failure leaves no server behind.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 

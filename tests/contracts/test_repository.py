@@ -24,8 +24,9 @@ TOP = {
     ".ci",
     ".gitignore",
 }
-# About 300 lines is the rule; beyond this a file wants to be two.
-MAX_LINES = 400
+# About 300 lines is the rule; beyond this a file wants to be two. A test's
+# tables of cases may be longer.
+MAX_LINES = {"tests": 500, "": 400}
 # Longer ones, each of one matter: the rules of a manifest, and their tests.
 LONG_FILES = {"emorec/data/manifest.py", "tests/data/test_manifest.py"}
 MAX_BYTES = 512 << 10
@@ -81,7 +82,8 @@ def test_files_stay_short(files):
         name = path.relative_to(ROOT).as_posix()
         if path.suffix == ".py" and name not in LONG_FILES:
             lines = len(path.read_text(encoding="utf-8").splitlines())
-            if lines > MAX_LINES:
+            top = name.partition("/")[0]
+            if lines > MAX_LINES.get(top, MAX_LINES[""]):
                 long[name] = lines
     assert not long
 

@@ -1,0 +1,10 @@
+"""Fixtures of the tests of models."""
+
+import pytest
+from testing import models
+
+
+@pytest.fixture(scope="session", params=models.ALL)
+def case(request) -> models.Case:
+    """Each system in small, and a cascade of three streams; read-only."""
+    return models.compiled(request.param)
