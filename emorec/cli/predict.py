@@ -64,7 +64,8 @@ def main(args: list[str]) -> int:
                 [video], backend, detector, people=_PEOPLE.value
             ):
                 output.write(result.to_dict())
-                report.add(result)
+                if _REPORT.value:
+                    report.add(result)
                 if result.error is not None:
                     failed += 1
                     print(f"emorec predict: {result.error}", file=sys.stderr)

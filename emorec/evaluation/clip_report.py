@@ -40,8 +40,10 @@ class ClipReport:
     def add(self, result) -> None:
         """Adds one `emorec.predict.Result`."""
         video = self._videos.setdefault(
-            shown(result.video), {"clips": [], "error": None, "no_face": None}
+            shown(result.video),
+            {"clips": [], "error": None, "warning": None, "no_face": None},
         )
+        video["warning"] = video["warning"] or result.warning
         if result.error is not None:
             video["error"] = result.error
         elif result.answer is None:

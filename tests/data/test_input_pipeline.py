@@ -73,6 +73,19 @@ def test_a_phase_is_sampling_from_a_later_start(rate, start):
     assert dense[chosen][0] >= later - 1e-3
 
 
+@pytest.mark.parametrize("start", [7200.1, 35999.9])
+def test_float32_times_of_a_long_film_do_not_move_frames(start):
+    # Frames on the very edges of cells, each rounded up or down.
+    times = start + np.arange(200) / FPS
+    np.testing.assert_array_equal(select(times, start), np.arange(200))
+    # Nor do two dense frames fall into one cell, or one into the next.
+    dense = start + np.arange(200) / (2 * FPS)
+    for phase in (0, 1):
+        np.testing.assert_array_equal(
+            select(dense, start, phase), np.arange(phase, 200, 2)
+        )
+
+
 def test_phases_by_hand():
     # Cells of 1/8 s hold two dense frames each; the third one lacks its
     # first (no face), the fourth is empty.

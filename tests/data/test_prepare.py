@@ -12,8 +12,8 @@ import tensorflow as tf
 from testing import videos
 
 from emorec.config import Config
-from emorec.data import dataset, files, keys, manifest, prepare, records, shards
-from emorec.errors import ConfigError, EmorecError, RecordError, VideoError
+from emorec.data import dataset, keys, manifest, prepare, records, shards
+from emorec.errors import EmorecError, RecordError, VideoError
 
 # A third of the frames, two rows in a shard.
 CONFIG = Config().override(
@@ -432,41 +432,6 @@ def test_a_plan_is_the_same_every_time(small, tmp_path):
     assert [t.hash for t in prepare.plan(small, tmp_path, same)] == [
         t.hash for t in first
     ]
-
-
-def test_a_folder_that_is_no_data_set(tmp_path):
-    with pytest.raises(EmorecError) as e:
-        dataset.load(tmp_path)
-    assert str(e.value) == (
-        f"{tmp_path}/dataset.json: no description of a data set (there is no "
-        "such file); make the data set with `emorec prepare`"
-    )
-    files.write_json(tmp_path / dataset.FILE, {"labels": {}})
-    with pytest.raises(RecordError) as e:
-        dataset.load(tmp_path)
-    assert str(e.value) == (
-        f"{tmp_path}: dataset.json is not complete (KeyError('config')); "
-        "make the data set with `emorec prepare`"
-    )
-
-
-def test_data_that_do_not_fit_a_model(whole):
-    dataset.check_fits(whole, CONFIG, whole.labels, "the model")
-    with pytest.raises(ConfigError) as e:
-        dataset.check_fits(whole, Config(), whole.labels, "the model m")
-    assert str(e.value) == (
-        f"{whole.path}: its records do not fit the model m: video.fps is "
-        "4.0, not 8.0; data.train_phases is 1, not 2; prepare the videos "
-        "again with the model's config"
-    )
-    other = type(whole.labels)("mine", ("a", "b"))
-    with pytest.raises(ConfigError) as e:
-        dataset.check_fits(whole, CONFIG, other, "the model m")
-    assert str(e.value) == (
-        f"{whole.path}: its labels ({', '.join(whole.labels.names)}) are not "
-        "those of the model m (a, b); prepare the videos again with the "
-        "model's labels"
-    )
 
 
 def test_summaries_are_json(whole):
