@@ -323,7 +323,13 @@ def test_a_video_that_fails_midway_leaves_no_record(
         return Failing()
 
     monkeypatch.setattr(shards.reader, "read_frames", read_frames)
-    config = CONFIG.override(["data.train_frames=1", "tracks.min_frames=1"])
+    config = CONFIG.override(
+        [
+            "data.train_frames=1",
+            "tracks.min_frames=1",
+            "detector.batch_frames=1",
+        ]
+    )
     made = prepare.prepare(
         write_manifest(tmp_path, rows[:2]), tmp_path / "data", config
     )

@@ -244,4 +244,4 @@ def test_it_warns_of_the_sample_set_and_of_random_weights(
     text = " ".join(page.text)
     assert SAMPLE not in text
     assert "frozen weights" not in text
-    assert "3 videos of studio, 1 video of an unnamed source" in text
+    assert "videos; the data set holds 3 of studio, 1 of an unnamed" in text

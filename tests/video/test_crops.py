@@ -9,6 +9,10 @@ import tensorflow as tf
 from emorec.data import records
 from emorec.video import clip as clips
 
+# A picture of 60 rows and 100 columns in which every pixel differs.
+RAMP = np.arange(60 * 100 * 3, dtype=np.uint32).reshape(60, 100, 3)
+RAMP = (RAMP * 2654435761 >> 24).astype(np.uint8)
+
 
 def sampling_of(data) -> list[int]:
     """Reads the sampling factors of each component out of a JPEG (SOF)."""
@@ -44,12 +48,6 @@ def test_quality_is_the_configs():
     image = skimage.data.astronaut()[:128, :128]
     sizes = [len(clips.encode_jpeg(image, q)) for q in (30, 70, 95)]
     assert sizes == sorted(sizes) and sizes[2] > 2 * sizes[0]
-
-
-RAMP = np.arange(60 * 100 * 3, dtype=np.uint32).reshape(60, 100, 3)
-
-
-RAMP = (RAMP * 2654435761 >> 24).astype(np.uint8)  # Every pixel differs.
 
 
 def padded(image, by) -> np.ndarray:
