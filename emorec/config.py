@@ -10,6 +10,7 @@ each other are refused by name.
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable
@@ -67,8 +68,8 @@ class TrackConfig:
     Attributes:
         min_iou: Least overlap of two boxes of one person, 0 to 1.
         max_gap_s: Longest time in seconds without a face within a track.
-        min_frames: Shortest track that is kept, in frames; a video of fewer
-            sampled frames keeps tracks of its own length.
+        min_frames: Shortest track that is kept, in frames at `video.fps`; a
+            video of fewer sampled frames keeps tracks of its own length.
         min_score: A track is kept where its best face scores this much, 0 to
             1. A false face may last (a wall and a van for 10 frames, at most
             .93), and every real one that was looked at has a clear moment.
@@ -345,13 +346,13 @@ def _check(config: Config):
                 continue
             path = f"{section.name}.{name}"
             low, high = _BOUNDS.get(path, (1e-9, float("inf")))
-            if not low <= value <= high:
+            if not low <= value <= high or not math.isfinite(value):
                 raise ConfigError(
                     f"config `{path}` must be "
                     + (
                         f"{low} to {high}"
                         if path in _BOUNDS
-                        else "greater than 0"
+                        else "finite and greater than 0"
                     )
                     + f". Received: {value!r}"
                 )

@@ -217,13 +217,15 @@ def test_other_numbers_are_positive(path):
         with pytest.raises(ConfigError) as e:
             changed(path, value)
         assert str(e.value).startswith(
-            f"config `{path}` must be greater than 0. Received: "
+            f"config `{path}` must be finite and greater than 0. Received: "
         )
 
 
-def test_nan_is_no_number():
+def test_nan_and_infinity_are_no_numbers():
     with pytest.raises(ConfigError, match="Received: nan"):
         Config().override(["video.fps=NaN"])
+    with pytest.raises(ConfigError, match="Received: inf"):
+        Config().override(["train.learning_rate=Infinity"])
 
 
 def test_from_dict_names_what_it_does_not_know():

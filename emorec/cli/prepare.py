@@ -59,7 +59,7 @@ _BEAM_ARGS = flags.DEFINE_multi_string(
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite",
     False,
-    "Replace a data set of another manifest or config.",
+    "Begin anew, whatever data set the folder holds.",
     flag_values=FLAGS,
 )
 _SET = options.define_set(FLAGS)

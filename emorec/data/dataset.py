@@ -6,7 +6,7 @@ import pathlib
 
 from emorec.config import Config, data_differences
 from emorec.data import files
-from emorec.errors import ConfigError, RecordError
+from emorec.errors import ConfigError, LabelError, RecordError
 from emorec.labels import LabelSet
 
 FILE = "dataset.json"
@@ -74,6 +74,10 @@ def load(path: str | os.PathLike) -> Dataset:
         os.path.join(path, FILE), "description of a data set", _REMEDY
     )
     try:
+        for split in values["splits"].values():
+            for name in split["files"]:
+                if os.path.basename(name) != name:
+                    raise ValueError(f"{name!r} is no name of a shard")
         return Dataset(
             path=path,
             config=Config.from_dict(values["config"]),
@@ -84,9 +88,16 @@ def load(path: str | os.PathLike) -> Dataset:
             sources=dict(values["sources"]),
             fingerprint=str(values["fingerprint"]),
         )
-    except (KeyError, TypeError, ValueError) as e:
+    except (
+        ConfigError,
+        LabelError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as e:
         raise RecordError(
-            f"{path}: {FILE} is not complete ({e!r}); {_REMEDY}"
+            f"{path}: {FILE} is not one of this version ({e!r}); {_REMEDY}"
         ) from e
 
 

@@ -1,7 +1,8 @@
 """Feature records to batches: sampling, padding, and the epochs' randomness.
 
 Everything random is a function of (seed, epoch, place of the clip in the
-epoch), so a resumed run sees what an uninterrupted one would have seen.
+epoch) and of TensorFlow's global seed, which `train` sets, so a resumed run
+sees what an uninterrupted one would have seen.
 """
 
 import dataclasses

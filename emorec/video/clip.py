@@ -166,7 +166,9 @@ class ClipBuilder:
             )
 
     def _give(self, window, last):
-        least = self._config.tracks.min_frames
+        # Stated at `video.fps`; training samples more densely.
+        rate = self._fps / self._config.video.fps
+        least = max(1, round(self._config.tracks.min_frames * rate))
         if last:
             least = min(least, self._frames)
         parts = {

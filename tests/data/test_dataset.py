@@ -21,9 +21,19 @@ def test_a_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(RecordError) as e:
         dataset.load(tmp_path)
     assert str(e.value) == (
-        f"{tmp_path}: dataset.json is not complete (KeyError('config')); "
-        "make the data set with `emorec prepare`"
+        f"{tmp_path}: dataset.json is not one of this version "
+        "(KeyError('splits')); make the data set with `emorec prepare`"
     )
+
+
+@pytest.mark.parametrize("name", ["../a.tfrecord", "/etc/passwd", "a/b"])
+def test_no_shard_lies_outside_of_the_folder(prepared, tmp_path, name):
+    with open(f"{prepared.path}/{dataset.FILE}", encoding="utf-8") as f:
+        values = json.load(f)
+    values["splits"]["test"]["files"] = [name]
+    files.write_json(tmp_path / dataset.FILE, values)
+    with pytest.raises(RecordError, match=r"is no name of a shard.*prepare"):
+        dataset.load(tmp_path)
 
 
 def test_the_description_holds_the_config_and_its_hash(prepared):
