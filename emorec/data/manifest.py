@@ -12,7 +12,7 @@ header names are read without regard to case. Where sources are mixed, no two
 people may share an `identity`.
 
 **Splits** are train, validation and test, and `unlabelled` for rows to predict
-(`SPLIT_NAMES` lists the other spellings). Cells that are empty, or a column
+(`splits.NAMES` lists the other spellings). Cells that are empty, or a column
 that is absent, are drawn: people and videos stay whole, the draw follows from
 `seed` and the data alone, whatever the order of the rows.
 
@@ -24,7 +24,6 @@ Every fault of the file is told at once, with its lines.
 """
 
 import concurrent.futures
-import csv
 import dataclasses
 import difflib
 import hashlib
@@ -32,40 +31,20 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from emorec import labels as label_sets
 from emorec.config import short_hash
-from emorec.errors import LabelError, ManifestError, UsageError
+from emorec.data import splits
+from emorec.data.csv_lines import Faults, read_cells
+from emorec.errors import LabelError, ManifestError
 
 REQUIRED = ("video", "label")
 COLUMNS = (*REQUIRED, "split", "start", "end", "identity", "source")
-DRAWN = ("train", "validation", "test")
-UNLABELLED = "unlabelled"
-SPLITS = (*DRAWN, UNLABELLED)
-# What a `split` cell may say, in any case.
-SPLIT_NAMES = {
-    **{s: s for s in SPLITS},
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-    "development": "validation",
-    "testing": "test",
-    "unlabeled": UNLABELLED,
-    "predict": UNLABELLED,
-}
-
 MAX_FILE_BYTES = 1 << 30
 MAX_ROWS = 2_000_000
-MAX_CELL = 4096  # Characters; Linux's longest path.
-MAX_LINE_BYTES = 1 << 16
-MAX_FAULTS = 50
-_MAX_NAMED_LINES = 6
 _HASH_THREADS = 4
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_CONTROL = re.compile(r"[\x01-\x08\x0b-\x1f\x7f]")  # A tab may pass.
-_EMPTY_SHA256 = hashlib.sha256().hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,7 +59,7 @@ class Row:
         video: The video as written.
         path: The video's absolute path.
         label: Name in the manifest's label set; None for unlabelled rows.
-        split: One of `SPLITS`.
+        split: One of `splits.SPLITS`.
         start: Seconds from the video's start, at least 0.
         end: Seconds, more than `start`; None for the video's end.
         identity: Who is seen; None where the CSV does not say.
@@ -121,7 +100,7 @@ class Manifest:
     fingerprint: str
 
     def split(self, name: str) -> tuple[Row, ...]:
-        """Returns the rows of one of `SPLITS`."""
+        """Returns the rows of one of `splits.SPLITS`."""
         return tuple(row for row in self.rows if row.split == name)
 
 
@@ -148,9 +127,9 @@ def read(
         LabelError: `labels_spec` names no label set.
         UsageError: `split_shares` are not shares.
     """
-    _check_shares(split_shares)
+    splits.check_shares(split_shares)
     path = os.path.abspath(path)
-    faults = _Faults(path)
+    faults = Faults(path)
     label_set = None
     if labels_spec != label_sets.AUTO:
         label_set = label_sets.resolve(labels_spec)
@@ -163,10 +142,12 @@ def read(
     _check_repeats(rows, faults)
     sha256 = _hash_videos(rows, faults) if check_videos else {}
     drawn = any(not row.split for row in rows)
-    keys = [_leak_keys(row, os.path.dirname(path), sha256) for row in rows]
+    keys = [
+        splits.leak_keys(row, os.path.dirname(path), sha256) for row in rows
+    ]
     if drawn:
-        rows = _draw(rows, keys, seed, split_shares)
-    _check_leaks(rows, keys, faults)
+        rows = splits.draw(rows, keys, seed, split_shares)
+    splits.check_leaks(rows, keys, faults)
     faults.raise_if_any()
     return Manifest(
         path=path,
@@ -196,49 +177,7 @@ def fingerprint(rows: Sequence[Row], sha256: Mapping[str, str]) -> str:
     )
 
 
-class _Faults:
-    """Collects faults; equal ones of several lines become one entry."""
-
-    def __init__(self, path: str):
-        self._path = path
-        self._lines: dict[str, list[int]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
-    def add(self, line: int, text: str):
-        self._lines.setdefault(text, []).append(line)
-
-    def stop(self, text: str):
-        """Raises the one fault that leaves nothing else to look at."""
-        raise ManifestError(f"{self._path}: {text}")
-
-    def raise_if_any(self):
-        if not self:
-            return
-        entries = sorted(self._lines.items(), key=lambda item: item[1][0])
-        count = sum(len(lines) for lines in self._lines.values())
-        told = [f"{self._path}: {count} fault{'s' * (count > 1)}"]
-        told += [
-            f"  {_line_list(lines)}: {text}"
-            for text, lines in entries[:MAX_FAULTS]
-        ]
-        if len(entries) > MAX_FAULTS:
-            told.append(f"  and {len(entries) - MAX_FAULTS} more")
-        raise ManifestError("\n".join(told))
-
-
-def _line_list(lines: Sequence[int]) -> str:
-    lines = sorted(set(lines))
-    named = ", ".join(map(str, lines[:_MAX_NAMED_LINES]))
-    more = len(lines) - _MAX_NAMED_LINES
-    return (
-        f"line{'s' * (len(lines) > 1)} {named}"
-        f"{f' and {more} more' if more > 0 else ''}"
-    )
-
-
-def _read_rows(path: str, label_set, faults: _Faults) -> list[Row]:
+def _read_rows(path: str, label_set, faults: Faults) -> list[Row]:
     """Returns every row that has a usable `video`, faulty ones included."""
     if not os.path.isfile(path):
         faults.stop("is not a file; give the path of a CSV")
@@ -246,7 +185,7 @@ def _read_rows(path: str, label_set, faults: _Faults) -> list[Row]:
         faults.stop(f"a manifest holds at most {MAX_FILE_BYTES} bytes")
     folder = os.path.dirname(path)
     header, rows, count = None, [], 0
-    for line, cells in _cells(path, faults):
+    for line, cells in read_cells(path, faults):
         if header is None:
             faults.raise_if_any()  # This line is no header: the last one was.
             header = _header(line, cells, faults)
@@ -272,62 +211,7 @@ def _read_rows(path: str, label_set, faults: _Faults) -> list[Row]:
     return rows
 
 
-def _cells(path: str, faults: _Faults) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line, stripped cells) of the lines that can be parsed.
-
-    Each line is parsed on its own: a quote that is never closed is then a
-    fault of its line and does not swallow the rest of the file.
-    """
-    with open(path, "rb") as f:
-        line, skipping = 0, False
-        while raw := f.readline(MAX_LINE_BYTES):
-            whole = raw.endswith(b"\n") or len(raw) < MAX_LINE_BYTES
-            line += not skipping
-            if not skipping and not whole:
-                faults.add(line, f"longer than {MAX_LINE_BYTES} bytes")
-            elif not skipping:
-                cells = _parse_line(line, raw, faults)
-                if any(cells):
-                    yield line, cells
-            skipping = not whole
-
-
-def _parse_line(line: int, raw: bytes, faults: _Faults) -> list[str]:
-    if line == 1:
-        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            faults.stop("is UTF-16 text; save it as CSV in UTF-8")
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in raw:
-        faults.add(line, "holds a NUL byte; a manifest is UTF-8 text")
-        return []
-    try:
-        text = raw.decode("utf-8").rstrip("\r\n")
-        if "\r" in text:
-            faults.add(line, "has a bare CR; save it with LF or CRLF line ends")
-            return []
-        cells = next(csv.reader([text], strict=True, skipinitialspace=True), [])
-    except UnicodeDecodeError as e:
-        faults.add(line, f"is not UTF-8 ({e.reason} at byte {e.start + 1})")
-        return []
-    except csv.Error as e:
-        faults.add(
-            line,
-            f"is not CSV ({e}); a line break within a cell is not allowed, "
-            "nor is text after a closing quote",
-        )
-        return []
-    cells = [cell.strip() for cell in cells]
-    for cell in cells:
-        if len(cell) > MAX_CELL:
-            faults.add(line, f"has a cell of over {MAX_CELL} characters")
-            return []
-        if _CONTROL.search(cell):
-            faults.add(line, f"has a control character in {cell[:80]!r}")
-            return []
-    return cells
-
-
-def _header(line: int, cells: list[str], faults: _Faults) -> list[str]:
+def _header(line: int, cells: list[str], faults: Faults) -> list[str]:
     names = [cell.lower() for cell in cells]
     for mark, word in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and mark in names[0]:
@@ -358,11 +242,12 @@ def _row(line, values, folder, label_set, faults) -> Row | None:
     """
     path = _resolve(line, values.get("video"), folder, faults)
     written = values.get("split", "")
-    split = SPLIT_NAMES.get(written.lower(), "?" if written else "")
+    split = splits.NAMES.get(written.lower(), "?" if written else "")
     if split == "?":
         faults.add(
             line,
-            f"unknown split {written[:80]!r}; there are {', '.join(SPLITS)}",
+            f"unknown split {written[:80]!r}; there are "
+            f"{', '.join(splits.SPLITS)}",
         )
     label = _label(line, values.get("label"), split, label_set, faults)
     start = _seconds(line, "start", values.get("start"), faults) or 0.0
@@ -420,11 +305,11 @@ def _label(line, label, split, label_set, faults) -> str | None:
     if label is None:
         return None
     if not label:
-        if split not in (UNLABELLED, "?"):
+        if split not in (splits.UNLABELLED, "?"):
             faults.add(
                 line,
                 "has no label; give one, or write split "
-                f"{UNLABELLED} for a clip to predict",
+                f"{splits.UNLABELLED} for a clip to predict",
             )
         return None
     try:
@@ -465,7 +350,7 @@ def _seconds(line, name, text, faults) -> float | None:
     return None
 
 
-def _check_repeats(rows: Sequence[Row], faults: _Faults):
+def _check_repeats(rows: Sequence[Row], faults: Faults):
     first: dict[tuple, int] = {}
     for row in rows:
         line = first.setdefault((row.path, row.start, row.end), row.line)
@@ -476,7 +361,7 @@ def _check_repeats(rows: Sequence[Row], faults: _Faults):
             )
 
 
-def _hash_videos(rows: Sequence[Row], faults: _Faults) -> dict[str, str]:
+def _hash_videos(rows: Sequence[Row], faults: Faults) -> dict[str, str]:
     """Returns path -> SHA-256 of the files that can be read, each read once."""
     lines = defaultdict(list)
     for row in rows:
@@ -505,113 +390,3 @@ def _hash_file(path: str) -> str | OSError:
             return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as e:
         return e
-
-
-def _leak_keys(row: Row, folder: str, sha256: Mapping[str, str]) -> list:
-    """Returns (kind, value) pairs that two splits must not share.
-
-    No machine's path is among them, so a draw is the same everywhere. Empty
-    files are not copies of one video: `prepare` reports each of them.
-    """
-    digest = sha256.get(row.path, _EMPTY_SHA256)
-    if digest == _EMPTY_SHA256:
-        keys = [("video", os.path.relpath(row.path, folder))]
-    else:
-        keys = [("video content", digest)]
-    return [("identity", row.identity), *keys] if row.identity else keys
-
-
-def _draw(rows, keys, seed, shares) -> list[Row]:
-    """Returns the rows with every empty split drawn.
-
-    A group is what shares an identity or a video, directly or through other
-    rows. Large groups come first (by powers of two, then in hashed order) and
-    each goes to the split that lacks most rows. The last groups go to splits
-    that are still empty.
-    """
-    groups = _groups(rows, keys)
-    have = Counter(row.split for row in rows if row.split in DRAWN)
-    total = sum(len(members) for members in groups.values())
-    target = {s: share * total for s, share in zip(DRAWN, shares) if share}
-    splits, free = {}, []
-    for key, members in groups.items():
-        fixed = [rows[i].split for i in members if rows[i].split]
-        splits[key] = fixed[0] if fixed else ""
-        if not fixed:
-            order = short_hash([seed, *key])
-            free.append((-len(members).bit_length(), order, key))
-    for i, (_, _, key) in enumerate(sorted(free)):
-        empty = [s for s in target if not have[s]]
-        choice = empty if len(free) - i <= len(empty) else target
-        split = max(choice, key=lambda s: target[s] - have[s])
-        splits[key] = split
-        have[split] += len(groups[key])
-    drawn = list(rows)
-    for key, members in groups.items():
-        for i in members:
-            if not rows[i].split:
-                drawn[i] = dataclasses.replace(rows[i], split=splits[key])
-    return drawn
-
-
-def _groups(rows, keys) -> dict[tuple, list[int]]:
-    """Returns smallest key -> indices of the rows that hang together."""
-    parent = {}
-
-    def root(key):
-        while parent.setdefault(key, key) != key:
-            parent[key] = parent[parent[key]]
-            key = parent[key]
-        return key
-
-    members = [i for i, row in enumerate(rows) if row.split != UNLABELLED]
-    for i in members:
-        ends = sorted(root(key) for key in keys[i])
-        for end in ends:
-            parent[end] = ends[0]
-    groups = defaultdict(list)
-    for i in members:
-        groups[root(keys[i][0])].append(i)
-    return dict(groups)
-
-
-def _check_leaks(rows, keys, faults: _Faults):
-    measured = [(r, k) for r, k in zip(rows, keys) if r.split in DRAWN]
-    seen = {}
-    leaking = {
-        key: defaultdict(list)
-        for row, row_keys in measured
-        for key in row_keys
-        if seen.setdefault(key, row.split) != row.split
-    }
-    for row, row_keys in measured:
-        for key in leaking.keys() & row_keys:
-            leaking[key][row.split].append(row)
-    for (kind, value), by_split in leaking.items():
-        told = " and ".join(
-            f"{split} ({_line_list([row.line for row in members])})"
-            for split, members in by_split.items()
-        )
-        members = [row for group in by_split.values() for row in group]
-        if kind == "identity":
-            what = f"identity {value[:80]!r}"
-        else:
-            names = dict.fromkeys(repr(row.video[:80]) for row in members)
-            what = f"one video, {' = '.join(list(names)[:4])},"
-        faults.add(
-            min(row.line for row in members),
-            f"{what} is in {told}; keep it in one split",
-        )
-
-
-def _check_shares(shares: Sequence[float]):
-    if (
-        len(shares) != len(DRAWN)
-        or not all(0 <= s <= 1 for s in shares)
-        or not shares[0]
-        or abs(sum(shares) - 1) > 1e-6
-    ):
-        raise UsageError(
-            "`split_shares` must be shares of train (not 0), validation and "
-            f"test that sum to 1. Received: {tuple(shares)}"
-        )

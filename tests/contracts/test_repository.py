@@ -27,8 +27,8 @@ TOP = {
 # About 300 lines is the rule; beyond this a file wants to be two. A test's
 # tables of cases may be longer.
 MAX_LINES = {"tests": 500, "": 400}
-# Longer ones, each of one matter: the rules of a manifest, and their tests.
-LONG_FILES = {"emorec/data/manifest.py", "tests/data/test_manifest.py"}
+# Longer, of one matter: every fault that a manifest may have.
+LONG_FILES = {"tests/data/test_manifest.py"}
 MAX_BYTES = 512 << 10
 TEXT = {".py", ".md", ".toml", ".lock", ".html", ".cfg", ".txt", ".yml", ""}
 # Videos and weights never belong in the repository.
