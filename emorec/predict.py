@@ -6,7 +6,6 @@ no gRPC.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -19,13 +18,15 @@ import tensorflow as tf
 from emorec.config import Config
 from emorec.data import records
 from emorec.errors import ModelError, VideoError
+from emorec.evaluation import evaluate
 from emorec.export import saved_model
 from emorec.labels import LabelSet
 from emorec.training import bundle as bundles
 from emorec.video import reader
 from emorec.video.clip import Clip, ClipBuilder
 
-# Clips that a backend is asked for at once.
+# Clips that a backend is asked for at once; `evaluate.BATCH_BYTES` bounds
+# their JPEGs too, since `clip.clip_frames` may be 4096.
 BATCH_CLIPS = 8
 NO_FACE = "no face found"
 
@@ -292,15 +293,21 @@ def predict_video(
         people=people,
     )
     with reader.read_frames(path, config.video) as frames:
-        clips = builder.build(frames)
-        batch = list(itertools.islice(clips, BATCH_CLIPS))
+        batches = evaluate.bounded(
+            builder.build(frames), _jpeg_bytes, BATCH_CLIPS
+        )
+        batch = next(batches, None)
         while batch:
             *results, last = _answered(path, batch, backend)
             yield from results
             # The file's damage is known when nothing is left of it.
-            batch = list(itertools.islice(clips, BATCH_CLIPS))
+            batch = next(batches, None)
             warning = None if batch else frames.damage()
             yield dataclasses.replace(last, warning=warning)
+
+
+def _jpeg_bytes(clip) -> int:
+    return sum(map(len, clip.face)) + sum(map(len, clip.context))
 
 
 def _answered(path, clips, backend) -> Iterator[Result]:

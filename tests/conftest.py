@@ -26,6 +26,14 @@ def test_data() -> pathlib.Path:
     return TEST_DATA
 
 
+def pytest_configure():
+    # A wrong path must not turn into skipped tests.
+    if os.environ.get("EMOREC_TEST_DATA") and not TEST_DATA.is_dir():
+        raise pytest.UsageError(
+            f"$EMOREC_TEST_DATA must be a folder. Received: {TEST_DATA}"
+        )
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if "test_data" in getattr(item, "fixturenames", ()) and (

@@ -10,6 +10,7 @@ from testing.videos import write_video
 from emorec import predict
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
+from emorec.evaluation import evaluate
 from emorec.labels import LabelSet
 from emorec.training import bundle
 from emorec.video.clip import Clip
@@ -116,6 +117,20 @@ def test_a_long_video_is_asked_for_in_batches(detector, videos):
     starts = [r.clip.start for r in results]
     assert starts == sorted(starts)
     assert {r.label for r in results} == {"glad"}
+
+
+def test_a_request_is_bounded_in_bytes_too(detector, videos, monkeypatch):
+    """A clip may have 4096 frames; eight such are more than a server takes."""
+    config = "clip.clip_frames=1", "video.fps=24"
+    backend = Remembering(*config)
+    results = list(predict.predict_video(videos[0], backend, detector))
+    largest = max(len(r.clip.face[0]) + len(r.clip.context[0]) for r in results)
+    for bound, most in ((3 * largest, 3), (1, 1)):
+        monkeypatch.setattr(evaluate, "BATCH_BYTES", bound)
+        bounded = Remembering(*config)
+        found = list(predict.predict_video(videos[0], bounded, detector))
+        assert max(map(len, bounded.asked)) == most
+        assert [r.to_dict() for r in found] == [r.to_dict() for r in results]
 
 
 def test_without_a_face_no_backend_is_asked(detector, tmp_path):

@@ -1,23 +1,33 @@
 """What all commands share: parsing, help, errors and exit codes.
 
 Exit codes: 0 done; 1 an error that the message explains; 2 a wrong flag or
-argument; 130 interrupted by Ctrl-C. In a batch a bad video is listed in the
-output and does not change the code, as long as another one worked.
+argument; 130 interrupted by Ctrl-C; 143 ended by SIGTERM. In a batch a bad
+video is listed in the output and does not change the code, as long as another
+one worked.
 """
 
 import contextlib
 import errno
 import importlib
+import math
 import os
+import signal
 import sys
 import textwrap
+import threading
+import time
 import warnings
+from collections.abc import Iterator
 
 from absl import app, flags, logging
 
 from emorec.errors import EmorecError
 
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+# GNU timeout sends SIGTERM to the process and then to its group: one of the
+# two must not break off the cleaning up after the other.
+_SAME_SIGNAL_S = 5.0
 # What a full disk, a file limit or a folder of somebody else says. Any other
 # OSError is a fault of ours and keeps its traceback.
 _USERS_ERRNOS = (
@@ -45,6 +55,10 @@ _EXTRAS = {
     "skimage": "install emorec[sample]",
     "apache_beam": "install the versions of requirements.lock",
 }
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: whatever cleans up after Ctrl-C does so here as well."""
 
 
 def run(command: str, args: list[str]) -> int:
@@ -84,7 +98,8 @@ def run(command: str, args: list[str]) -> int:
 def _guarded(name, module, args) -> int:
     _quiet_libraries()
     try:
-        return module.main(args) or 0
+        with _terminable():
+            return module.main(args) or 0
     except EmorecError as e:
         _fail(name, str(e))
         return e.exit_code
@@ -94,6 +109,9 @@ def _guarded(name, module, args) -> int:
         package = e.name.split(".")[0]
         _fail(name, f"needs {package}; {_EXTRAS[package]}")
         return 1
+    except Terminated:
+        _fail(name, "terminated; what was finished is kept")
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         _fail(name, "interrupted; what was finished is kept")
         return EXIT_INTERRUPTED
@@ -110,6 +128,34 @@ def _guarded(name, module, args) -> int:
             "choose a place that you may write to",
         )
         return 1
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM raise `Terminated`, which runs what `finally` holds.
+
+    Only where it would end the process as it is: a handler of the program
+    that calls us stays, and so does that of an outer command.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    ):
+        yield
+        return
+    last = -math.inf
+
+    def terminate(*_):
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > _SAME_SIGNAL_S:
+            raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def say(text: str) -> None:

@@ -20,7 +20,10 @@ import time
 
 from absl import flags
 
+import emorec
 from emorec.cli import options
+from emorec.config import Config
+from emorec.data import sample_plan
 from emorec.errors import EmorecError, ServerError, UsageError
 
 FLAGS = flags.FlagValues()
@@ -40,6 +43,9 @@ _SEED = flags.DEFINE_integer(
 STAGES = 7
 # The demo fails where accuracy is not this much above the majority class's.
 CLEARLY_BETTER = 0.2
+_MARKER = "demo.json"
+_INPUTS = ("sample", "data")
+_RESULTS = ("model", "serving", "evaluation", "report", "logs")
 _READY_S = 120
 _STOP_S = 20
 
@@ -73,15 +79,42 @@ class _Demo:
         self._seed = seed
         self._number = 0
         self._logs = folder / "logs"
-        # Videos and records are kept and reused; results are made anew.
-        for name in ("model", "serving", "evaluation", "report", "logs"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        self._claim()
         for name in ("logs", "report"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
+    def _claim(self):
+        """Takes the folder; never removes what an earlier demo did not make.
+
+        Videos and records are kept where this demo would make the same;
+        results are made anew.
+        """
+        marker = self._folder / _MARKER
+        wanted = {
+            "emorec": emorec.__version__,
+            "config": Config().data_hash(),
+            "sample": sample_plan.VERSION,
+            "seed": self._seed,
+        }
+        if marker.is_file():
+            same = marker.read_text(encoding="utf-8") == json.dumps(wanted)
+            for name in _RESULTS if same else (*_RESULTS, *_INPUTS):
+                shutil.rmtree(self._folder / name, ignore_errors=True)
+        elif self._folder.exists() and any(self._folder.iterdir()):
+            raise UsageError(
+                f"{self._folder}: `--output_dir` must be empty, new or of an "
+                "earlier demo; it holds other files"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        marker.write_text(json.dumps(wanted), encoding="utf-8")
+
     def sample(self):
         with self._stage("sample set") as say:
-            self._run("sample", f"--output_dir={self._folder / 'sample'}")
+            self._run(
+                "sample",
+                f"--output_dir={self._folder / 'sample'}",
+                f"--seed={self._seed}",
+            )
             count = len(list((self._folder / "sample").rglob("*.mp4")))
             say(f"{count} generated videos (a sanity set, not emotion)")
 
@@ -92,8 +125,6 @@ class _Demo:
                 f"--manifest={self._folder / 'sample' / 'manifest.csv'}",
                 f"--output_dir={self._folder / 'data'}",
                 f"--workers={min(2, os.cpu_count() or 1)}",
-                # Of an earlier emorec; what fits is kept all the same.
-                "--overwrite",
             )
             splits = self._json("data/dataset.json")["splits"]
             found = sum(s["frames_with_face"] for s in splits.values())
@@ -256,7 +287,12 @@ class _Demo:
             print(f"{head} ...", end="\r", flush=True)
         started = time.monotonic()
         said = []
-        yield said.append
+        try:
+            yield said.append
+        except BaseException:
+            if terminal:
+                print(flush=True)  # The error comes below the stage's line.
+            raise
         seconds = time.monotonic() - started
         print(f"{head} {seconds:5.1f} s  {said[0]}", flush=True)
 

@@ -28,25 +28,41 @@ _QUIET = options.define_quiet(FLAGS)
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
-    kind = options.one_of(_BACKEND, "model_dir", "saved_model", "server")
+    options.one_of(_BACKEND, "model_dir", "saved_model", "server")
 
     from emorec.data import dataset
-    from emorec.evaluation import evaluate, metrics
+    from emorec.evaluation import evaluate
 
     data = dataset.load(_DATA_DIR.value)
+    with options.output_dir(_OUTPUT_DIR.value):
+        clips, description = _predict(data)
+        report = evaluate.report(data, _SPLIT.value, clips, description)
+        report.write(_OUTPUT_DIR.value)
+    _show(report)
+    options.announce_random(description["random_weights"])
+    return 0
+
+
+def _predict(data):
+    """Returns the answers for the split, and what the model is."""
+    from emorec.evaluation import evaluate
+
     bar = options.progress_bar("evaluate", "shards", _QUIET.value)
-    if kind == "model_dir":
+    if _BACKEND["model_dir"].value:
         from emorec.training import bundle
 
         model = bundle.load(_BACKEND["model_dir"].value)
-        description = model.describe()
         clips = evaluate.with_bundle(data, _SPLIT.value, model, progress=bar)
-    else:
-        backend = options.make_backend(_BACKEND)
-        description = backend.description
-        clips = evaluate.with_backend(data, _SPLIT.value, backend, progress=bar)
-    report = evaluate.report(data, _SPLIT.value, clips, description)
-    report.write(_OUTPUT_DIR.value)
+        return clips, model.describe()
+    backend = options.make_backend(_BACKEND)
+    clips = evaluate.with_backend(data, _SPLIT.value, backend, progress=bar)
+    return clips, backend.description
+
+
+def _show(report):
+    """Prints the metrics."""
+    from emorec.evaluation import metrics
+
     print(metrics.format_table(report.metrics))
     print()
     print(
@@ -60,5 +76,3 @@ def main(args: list[str]) -> int:
             f"{report.unreadable} videos of the split could not be read by "
             "`emorec prepare` and are not counted"
         )
-    options.announce_random(description["random_weights"])
-    return 0

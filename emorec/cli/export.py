@@ -40,10 +40,11 @@ def main(args: list[str]) -> int:
     from emorec.export import saved_model
     from emorec.training import bundle
 
-    model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
-    folder, differences = saved_model.export(
-        model, _OUTPUT_DIR.value, _VERSION.value
-    )
+    with options.output_dir(_OUTPUT_DIR.value):
+        model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
+        folder, differences = saved_model.export(
+            model, _OUTPUT_DIR.value, _VERSION.value
+        )
     for name, difference in differences.items():
         print(f"{name}: largest difference of a probability {difference:.1e}")
     options.announce_random(model.encoders.random_weights)

@@ -1,8 +1,10 @@
 """Flags and small steps that several commands share."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from absl import flags
@@ -142,17 +144,62 @@ def announce_random(streams: Sequence[str], file: TextIO | None = None):
         )
 
 
-def check_output(path: str | None) -> None:
+def check_output(path: str | None) -> str | None:
     """Fails before the work where the result could not be written.
 
+    Args:
+        path: The file that the user named; None or "" is none.
+
+    Returns:
+        The file that is to be written: for a link, what it leads to.
+
     Raises:
-        EmorecError: The folder is absent or not to be written to.
+        EmorecError: The folder is absent or not to be written to, or the
+            path is a pipe or a device, whose place a file would take.
     """
     if not path:
-        return
-    folder = os.path.dirname(os.path.abspath(path))
-    if os.path.isdir(path) or not os.access(folder, os.W_OK):
+        return None
+    # Asked of the path, not of the target: a pipe under /dev/stdout has none.
+    is_special = os.path.exists(path) and not os.path.isfile(path)
+    if is_special and not os.path.isdir(path):
+        raise EmorecError(
+            f"{path}: is not a plain file, which alone are replaced; choose "
+            "a file, or leave --output away to print the results"
+        )
+    target = os.path.realpath(path)
+    # Still a link: one of a circle.
+    is_file = not os.path.isdir(target) and not os.path.islink(target)
+    if not is_file or not os.access(os.path.dirname(target), os.W_OK):
         raise EmorecError(
             f"{path}: cannot be written there; choose a file in a folder "
             "that exists and is yours"
         )
+    return target
+
+
+@contextlib.contextmanager
+def output_dir(path: str) -> Iterator[None]:
+    """Makes the folder of the results, before the work that fills it.
+
+    After an error of the work, a folder that it left empty goes again.
+
+    Raises:
+        EmorecError: It cannot be made, or not be written to.
+    """
+    is_new = not os.path.lexists(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+        # Tried, as os.access does not tell root of a full or read-only disk.
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as e:
+        raise EmorecError(
+            f"{path}: cannot be written ({e.strerror}); choose another "
+            "--output_dir"
+        ) from e
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+        raise

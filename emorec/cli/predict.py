@@ -44,7 +44,7 @@ def main(args: list[str]) -> int:
     if not args:
         raise UsageError("needs one video or more: emorec predict VIDEO...")
     options.one_of(_BACKEND, "model_dir", "saved_model", "server")
-    _check_outputs(args)
+    target, page = _check_outputs(args)
     backend = options.make_backend(_BACKEND)
     # Without --output, standard output holds JSON Lines and nothing else.
     aside = sys.stdout if _OUTPUT.value else sys.stderr
@@ -58,7 +58,7 @@ def main(args: list[str]) -> int:
     bar = options.progress_bar("predict", "videos", _QUIET.value)
     report = clip_report.ClipReport(backend.description)
     failed = 0
-    with _Output(_OUTPUT.value) as output:
+    with _Output(_OUTPUT.value, target) as output:
         for number, video in enumerate(args):
             for result in predict.predict_videos(
                 [video], backend, detector, people=_PEOPLE.value
@@ -75,8 +75,8 @@ def main(args: list[str]) -> int:
                     failed += 1
                     print(f"emorec predict: {result.warning}", file=sys.stderr)
             bar(number + 1, len(args))
-    if _REPORT.value:
-        report.write(_REPORT.value)
+    if page:
+        report.write(page)
         print(_REPORT.value, file=aside)
     if failed and len(args) > 1:
         print(
@@ -87,28 +87,41 @@ def main(args: list[str]) -> int:
     return 1 if failed == len(args) else 0
 
 
-def _check_outputs(videos):
-    """Fails before the work where a result could not be written."""
-    paths = [p for p in (_OUTPUT.value, _REPORT.value) if p]
-    for path in paths:
-        options.check_output(path)
-        if os.path.realpath(path) in map(os.path.realpath, videos):
+def _check_outputs(videos) -> tuple[str | None, str | None]:
+    """Fails before the work where a result could not be written.
+
+    Returns:
+        The files that `--output` and `--report` lead to, links followed.
+    """
+    given = (_OUTPUT.value, _REPORT.value)
+    targets = tuple(options.check_output(path) for path in given)
+    for path, target in zip(given, targets):
+        if target and target in map(os.path.realpath, videos):
             raise UsageError(
                 f"{path}: is one of the videos, which are never overwritten; "
                 "choose another file"
             )
-    if len(paths) != len(set(map(os.path.realpath, paths))):
+    if targets[0] and targets[0] == targets[1]:
         raise UsageError(
-            f"`--output` and `--report` must differ. Received: {paths[0]} twice"
+            f"`--output` and `--report` must differ. Received: {given[0]} twice"
         )
+    return targets
 
 
 class _Output:
-    """JSON Lines into a file that gets its name when it is complete."""
+    """JSON Lines into a file that gets its name when it is complete.
 
-    def __init__(self, path: str | None):
+    Args:
+        path: The file as the user named it, or None to print.
+        target: The file that it leads to.
+    """
+
+    def __init__(self, path: str | None, target: str | None):
         self._path = path
-        self._partial = f"{path}.partial"
+        self._target = target
+        # With the process's number: two runs may have one output, and what
+        # an interrupted one left is not overwritten.
+        self._partial = f"{target}.{os.getpid()}.partial"
         self._file = None
 
     def __enter__(self):
@@ -139,7 +152,7 @@ class _Output:
         with contextlib.suppress(OSError):
             self._file.close()
         if kind is None:
-            os.replace(self._partial, self._path)
+            os.replace(self._partial, self._target)
         elif os.path.getsize(self._partial):
             # Results are kept under a name that says that they are not all.
             print(f"what was finished: {self._partial}", file=sys.stderr)

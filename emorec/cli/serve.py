@@ -8,10 +8,12 @@ PATH. Else the embedded server answers, with the same codes and messages; it
 is for development, tests and small loads.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 
 from absl import flags
 
@@ -124,18 +126,65 @@ def _run_embedded(base_path) -> int:
         rest_port=_REST_PORT.value or None,
         host=_HOST.value,
     )
-    with server:
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        rest = f", REST on {server.rest_port}" if _REST_PORT.value else ""
-        print(
-            f"embedded server (for development, tests and small loads): "
-            f"{_NAME.value!r} on {_HOST.value}, gRPC on {server.port}{rest}",
-            flush=True,
-        )
-        # Not signal.pause(): a signal just before it would be lost.
-        while not stop.is_set() and not server.wait(0.5):
-            pass
+    with _until_stopped() as (stop, started):
+        if _has_to_wait(base_path):
+            print(f"waiting for a version folder in {base_path}", flush=True)
+        with server:
+            started.set()
+            rest = f", REST on {server.rest_port}" if _REST_PORT.value else ""
+            print(
+                f"embedded server (for development, tests and small loads): "
+                f"{_NAME.value!r} on {_HOST.value}, gRPC on {server.port}"
+                f"{rest}",
+                flush=True,
+            )
+            # Not signal.pause(): a signal just before it would be lost.
+            while not stop.is_set() and not server.wait(0.5):
+                pass
     print("stopped", flush=True)
     return 0
+
+
+def _has_to_wait(base_path) -> bool:
+    import tensorflow as tf
+
+    from serving.server import versions
+
+    if os.path.exists(os.path.join(base_path, "saved_model.pb")):
+        return False  # One folder too deep: the server says so.
+    try:
+        return not versions.find_versions(base_path)
+    except tf.errors.OpError:
+        return True
+
+
+class _StoppedEarly(BaseException):
+    """A signal to stop came before the server had started."""
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Gives the events `stop`, set by Ctrl-C and SIGTERM, and `started`.
+
+    Until the caller sets `started`, the first signal ends the block: the
+    wait for a version and the loading of a model look at no event.
+    """
+    stop, started = threading.Event(), threading.Event()
+
+    def told(*_):
+        first = not stop.is_set()
+        stop.set()
+        if first and not started.is_set():
+            raise _StoppedEarly
+
+    before = {
+        number: signal.signal(number, told)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop, started
+    except _StoppedEarly:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

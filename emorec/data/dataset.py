@@ -53,6 +53,14 @@ class Dataset:
             )
         return [os.path.join(self.path, name) for name in names]
 
+    def coverage(self, split: str) -> float:
+        """Returns the share of a split's sampled frames that had a face.
+
+        Of all rows that could be read, and of all their windows.
+        """
+        values = self.splits[split]
+        return values["frames_with_face"] / max(values["frames_total"], 1)
+
     def write(self) -> None:
         """Writes `dataset.json`, which makes the data set complete."""
         values = dataclasses.asdict(self)

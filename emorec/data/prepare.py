@@ -4,8 +4,11 @@ import concurrent.futures
 import multiprocessing
 import os
 import pathlib
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing import context
 
 from emorec.config import Config, short_hash
 from emorec.data import dataset, files, shards
@@ -77,7 +80,8 @@ def prepare(
         people: `main`: the label belongs to the person who is seen most;
             `all`: to everybody.
         workers: Processes; 1 works in this one.
-        overwrite: Begin anew, whatever data set the folder holds.
+        overwrite: Begin anew, whatever data set the folder holds: all its
+            shards are removed, finished ones of this very task as well.
         write: Writes the shards that are not there yet, elsewhere than in
             this process (a Beam pipeline); `workers` is not used then.
         progress: Called with (rows done, all rows).
@@ -112,7 +116,11 @@ def prepare(
 
 
 def _claim(folder, tasks, overwrite):
-    """Refuses to mix two data sets in one folder."""
+    """Refuses to mix two data sets in one folder.
+
+    With `overwrite`, removes every shard of the data set that is there, even
+    those that would fit: to begin anew is what was asked for.
+    """
     ours = {os.path.basename(t.path): t.hash for t in tasks}
     path = folder / PLAN
     if path.exists():
@@ -153,11 +161,16 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
                 task, (lambda row: step(1)) if new else None
             )
         return
-    # Spawned, not forked: TensorFlow's threads do not survive a fork.
+    _run_pool(waiting, workers, step)
+    yield from map(shards.write_shard, tasks)
+
+
+def _run_pool(waiting, workers, step):
+    processes = _Processes()
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(waiting)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_limit_threads,
+        mp_context=processes,
+        initializer=_begin_worker,
         initargs=(workers,),
     )
     try:
@@ -170,17 +183,67 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
             "a worker process was killed, perhaps for want of memory; run "
             "the command again with fewer --workers: finished shards are kept"
         ) from e
+    except (KeyboardInterrupt, SystemExit):
+        # A shard may take minutes: nobody who wants an end waits for it.
+        processes.kill()
+        pool.shutdown(cancel_futures=True)
+        for task in waiting:
+            files.remove_leftovers(task.path)
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
-    yield from map(shards.write_shard, tasks)
 
 
-def _limit_threads(workers):
+class _Worker(context.SpawnProcess):
+    """A process that Ctrl-C does not reach, from its first moment on.
+
+    The terminal sends SIGINT to the whole process group. Whether and how the
+    workers end is for their parent to say. They inherit the mask; a handler
+    of their own would come seconds too late, after their imports. And unlike
+    with SIG_IGN a SIGINT to the parent waits meanwhile and is not lost.
+    """
+
+    def start(self):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Processes(context.SpawnContext):
+    """Makes the processes of one pool, and keeps them at hand.
+
+    Spawned, not forked: TensorFlow's threads do not survive a fork.
+    """
+
+    def __init__(self):
+        self._workers = []
+
+    def Process(self, *args, **kwargs):
+        worker = _Worker(*args, **kwargs)
+        self._workers.append(worker)
+        return worker
+
+    def kill(self):
+        for worker in self._workers:
+            if worker.is_alive():
+                worker.kill()
+
+
+def _begin_worker(workers):
+    # Else it waits for work for ever after its parent is killed.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import tensorflow as tf
 
     threads = max(1, (os.cpu_count() or 1) // workers)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _describe(

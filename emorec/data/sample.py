@@ -39,14 +39,17 @@ import numpy as np
 
 from emorec import labels
 from emorec.data import sample_face, sample_scene
-from emorec.data.sample_plan import Parameters, PlannedClip, plan_clips
+from emorec.data.sample_plan import (
+    SOURCE,
+    VERSION,
+    Parameters,
+    PlannedClip,
+    plan_clips,
+)
 from emorec.errors import UsageError
 
 COLUMNS = ("video", "label", "split", "identity", "source")
-SOURCE = "sample"
 
-# Raised when the same parameters would give other pixels.
-_VERSION = 1
 _MARKER = "sample.json"
 _ENCODER = {"preset": "veryfast", "crf": "22", "x264-params": "mbtree=0"}
 _README = """\
@@ -134,7 +137,7 @@ def write_sample_set(
 def _marker_text(wanted: Parameters) -> str:
     values = {
         "what": "emorec sample set: a sanity set, not data about emotion",
-        "version": _VERSION,
+        "version": VERSION,
         "parameters": dataclasses.asdict(wanted),
     }
     return json.dumps(values, indent=1) + "\n"

@@ -7,6 +7,11 @@ import dataclasses
 
 from emorec.errors import UsageError
 
+# The manifest's `source` of the set: reports warn where they meet it.
+SOURCE = "emorec-sample-set"
+# Raised when the same parameters would give another set.
+VERSION = 2
+
 # Label, expression, scene; in the order of `labels.MEC2017`.
 RECIPES = (
     ("happy", "smile", "table"),

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from emorec.config import Config, short_hash
 from emorec.data import files, records
-from emorec.errors import VideoError
+from emorec.errors import RecordError, VideoError
 from emorec.video import reader
 from emorec.video.clip import ClipBuilder
 
@@ -26,6 +26,10 @@ TRAIN = "train"
 # Records of one video that wait in memory; more of them wait on the disk.
 _SPOOL_BYTES = 64 << 20
 _LENGTH = struct.Struct("<Q")
+_REMEDY = (
+    "copy the data set whole, its folder `shards` too, or run `emorec "
+    "prepare` again"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +116,9 @@ class ShardSummary:
             `reason`.
         damaged: Rows that were read in part, in the same form.
         bounds: `ShardTask.bounds` under which they could not be read.
+        row_frames: Row's id -> (its sampled frames, those with somebody who
+            is in a record). Its records do not tell: a window without the
+            person gives none, and a frame of two people is in two.
     """
 
     path: str
@@ -127,6 +134,7 @@ class ShardSummary:
     sources: dict = dataclasses.field(default_factory=dict)
     failures: tuple = ()
     damaged: tuple = ()
+    row_frames: dict = dataclasses.field(default_factory=dict)
 
 
 def summary_path(path: str | os.PathLike) -> pathlib.Path:
@@ -145,16 +153,36 @@ def finished(task: ShardTask) -> ShardSummary | None:
     if not (os.path.exists(task.path) and path.exists()):
         return None
     values = files.read_json(path, "summary of a shard", "delete it")
-    if values.get("task") != task.hash:
+    if values.get("task") != task.hash or "row_frames" not in values:
         return None
     if values["failures"] and values["bounds"] != task.bounds:
         return None
     return _summary({**values, "path": task.path})
 
 
+def read_summary(path: str | os.PathLike) -> ShardSummary:
+    """Returns the summary that lies beside a shard.
+
+    Raises:
+        EmorecError: There is none, or it is not one of this version.
+    """
+    found = summary_path(path)
+    values = files.read_json(found, "summary of a shard", _REMEDY)
+    try:
+        return _summary({**values, "path": str(path)})
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise RecordError(
+            f"{found}: is not one of this version ({e!r}); {_REMEDY}"
+        ) from e
+
+
 def _summary(values) -> ShardSummary:
     lists = {k: tuple(values[k]) for k in ("failures", "damaged")}
-    return ShardSummary(**{**values, **lists})
+    row_frames = {
+        row: (int(total), int(with_face))
+        for row, (total, with_face) in values["row_frames"].items()
+    }
+    return ShardSummary(**{**values, **lists, "row_frames": row_frames})
 
 
 def write_shard(
@@ -209,6 +237,7 @@ def _row_examples(row, task, config, counts) -> Iterator[tf.train.Example]:
         counts["rows"] += 1
         counts["frames_total"] += frames
         counts["frames_with_face"] += with_face
+        counts["row_frames"][row.id] = (frames, with_face)
         counts["no_face"] += not with_face
         for key, value in (("labels", row.label), ("sources", row.source)):
             counts[key][value] = counts[key].get(value, 0) + 1

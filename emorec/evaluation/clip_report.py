@@ -11,7 +11,7 @@ import pathlib
 import jinja2
 import numpy as np
 
-from emorec.data import files
+from emorec.data import files, sample_plan
 from emorec.video.container import shown
 
 # What one file shows; a long batch is cut, and the report says so.
@@ -68,7 +68,8 @@ class ClipReport:
             videos=self._videos,
             left_out=self._left_out,
             model=self._description,
-            sample="sample" in self._description["info"]["data"]["sources"],
+            sample=sample_plan.SOURCE
+            in self._description["info"]["data"]["sources"],
         )
         with files.atomic(path) as temporary:
             temporary.write_text(page, encoding="utf-8")

@@ -8,19 +8,20 @@ import csv
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from emorec.data import dataset, files, input_pipeline, keys, records
+from emorec.data import dataset, files, input_pipeline, keys, records, shards
 from emorec.errors import RecordError
 from emorec.evaluation import metrics as measures
 from emorec.features import extract
 from emorec.training.bundle import Bundle
 
-# Records asked for at once, and their bytes: a dense training record holds
-# about 15 MB of JPEG, and a request must stay below a server's limit.
+# Records asked for at once. A dense one, for training, holds about 15 MB.
 BATCH_RECORDS = 16
+# JPEGs asked for at once, here and in `emorec.predict`: a request must stay
+# below a server's limit (ours takes 256 MiB).
 BATCH_BYTES = 64 << 20
 
 
@@ -33,8 +34,9 @@ class ClipPrediction:
         video: The path as the manifest wrote it.
         source: The manifest's source column.
         label_id: The true class.
-        frames_total: Sampled frames.
-        frames_with_face: n.
+        frames_with_face: n, the record's own.
+        row_frames: Sampled frames of its row, and those with somebody who is
+            in a record.
         probabilities: float32 [K]; of no meaning where n is 0.
     """
 
@@ -42,8 +44,8 @@ class ClipPrediction:
     video: str
     source: str
     label_id: int
-    frames_total: int
     frames_with_face: int
+    row_frames: tuple[int, int]
     probabilities: np.ndarray
 
 
@@ -57,21 +59,25 @@ def with_bundle(
     """Predicts a split's records with a model in this process.
 
     Its features are computed unless they lie beside the records.
+
+    Raises:
+        EmorecError: The data set does not fit the model or is not complete.
     """
     dataset.check_fits(data, bundle.config, bundle.labels, "this model")
-    shards = extract.extract(
+    row_frames = _row_frames(data, split)
+    features = extract.extract(
         data, split, bundle.encoders, bundle.config, progress=progress
     )
     batches = input_pipeline.evaluation_clips(
-        shards, bundle.encoders.dims, bundle.config
+        features, bundle.encoders.dims, bundle.config
     )
     probabilities = [
         _softmax(bundle.model(inputs, training=False)["logits"].numpy())
         for inputs, _ in batches
     ]
-    examples = (e for shard in shards for e in records.read(shard))
+    examples = (e for shard in features for e in records.read(shard))
     return [
-        _prediction(example, answer)
+        _prediction(data, example, answer, row_frames)
         for example, answer in zip(
             examples, np.concatenate(probabilities), strict=True
         )
@@ -97,43 +103,81 @@ def with_backend(
         split: One of its splits.
         backend: Has `config`, `labels` and `serving_default(examples)`.
         progress: Called with (shards done, all shards).
+
+    Raises:
+        EmorecError: The data set does not fit the model or is not complete.
     """
     dataset.check_fits(data, backend.config, backend.labels, "this model")
+    row_frames = _row_frames(data, split)
     made = []
-    shards = data.files(split)
-    for done, shard in enumerate(shards):
-        for batch in _batches(records.read(shard)):
+    paths = data.files(split)
+    for done, shard in enumerate(paths):
+        for batch in bounded(
+            records.read(shard), lambda e: e.ByteSize(), BATCH_RECORDS
+        ):
             for example in batch:
                 extract.check_config(example, backend.config, shard)
             answers = backend.serving_default(
                 [e.SerializeToString() for e in batch]
             )
-            made += map(_prediction, batch, answers)
+            made += [
+                _prediction(data, example, answer, row_frames)
+                for example, answer in zip(batch, answers, strict=True)
+            ]
         if progress is not None:
-            progress(done + 1, len(shards))
+            progress(done + 1, len(paths))
     return made
 
 
-def _batches(examples) -> Iterator[list]:
-    batch, size = [], 0
-    for example in examples:
-        more = example.ByteSize()
-        if batch and (len(batch) == BATCH_RECORDS or size + more > BATCH_BYTES):
+def bounded(
+    items: Iterable, size: Callable[..., int], most: int
+) -> Iterator[list]:
+    """Cuts items into batches that fit a request.
+
+    Args:
+        items: What is asked for.
+        size: Gives an item's bytes.
+        most: Items of a batch, at most.
+
+    Yields:
+        Lists of at most `BATCH_BYTES`; one item beyond that goes alone.
+    """
+    batch, held = [], 0
+    for item in items:
+        more = size(item)
+        if batch and held + more > BATCH_BYTES:
             yield batch
-            batch, size = [], 0
-        batch.append(example)
-        size += more
+            batch, held = [], 0
+        batch.append(item)
+        held += more
+        if len(batch) == most:
+            yield batch
+            batch, held = [], 0
     if batch:
         yield batch
 
 
-def _prediction(example, probabilities) -> ClipPrediction:
+def _row_frames(data, split) -> dict[str, tuple[int, int]]:
+    """Returns the frames of each row, as the shards' summaries have them."""
+    found = {}
+    for path in data.files(split):
+        found.update(shards.read_summary(path).row_frames)
+    return found
+
+
+def _prediction(data, example, probabilities, row_frames) -> ClipPrediction:
+    row = records.one(example, keys.CLIP_ID).split("/")[0]
+    if row not in row_frames:
+        raise RecordError(
+            f"{data.path}: the summaries of its shards do not know the row "
+            f"{row!r}; run `emorec prepare` again with --overwrite"
+        )
     return ClipPrediction(
-        row=records.one(example, keys.CLIP_ID).split("/")[0],
+        row=row,
+        row_frames=row_frames[row],
         video=records.one(example, keys.VIDEO_PATH),
         source=records.one(example, keys.CLIP_SOURCE),
         label_id=records.one(example, keys.CLIP_LABEL_ID),
-        frames_total=records.one(example, keys.FRAMES_TOTAL),
         frames_with_face=records.one(example, keys.FRAMES_WITH_FACE),
         probabilities=np.asarray(probabilities),
     )
@@ -146,12 +190,13 @@ class Report:
     Attributes:
         split: Its name.
         rows: One dict a row: `row`, `video`, `source`, `label`, `predicted`
-            (None without a face), `frames`, `frames_with_face`,
-            `probabilities`.
+            (None without a face), `frames` (all that were sampled),
+            `frames_with_face`, `probabilities`.
         metrics: Over all rows.
         majority: The most frequent label of the training split.
         majority_metrics: Of always answering with it.
-        coverage: Share of the sampled frames that had a face.
+        coverage: Share of the split's sampled frames that had a face, the
+            same that `prepare` gives.
         unreadable: Videos of the split that `prepare` could not read; they
             are in no figure.
         description: Of the model.
@@ -256,7 +301,7 @@ def report(
         metrics=measures.evaluate(labels, probabilities, answered, names),
         majority=names[majority],
         majority_metrics=measures.evaluate(labels, constant, None, names),
-        coverage=_coverage(parts),
+        coverage=data.coverage(split),
         unreadable=sum(f["split"] == split for f in data.failures),
         description=description,
         fingerprint=data.fingerprint,
@@ -284,21 +329,15 @@ def _majority(data, labels) -> int:
     )
 
 
-def _coverage(parts) -> float:
-    clips = [c for part in parts for c in part]
-    total = sum(c.frames_total for c in clips)
-    return sum(c.frames_with_face for c in clips) / max(total, 1)
-
-
 def _row(part, probabilities, names) -> dict:
-    found = sum(c.frames_with_face for c in part)
+    total, with_face = part[0].row_frames
     return {
         "row": part[0].row,
         "video": part[0].video,
         "source": part[0].source,
         "label": names[part[0].label_id],
-        "predicted": names[int(probabilities.argmax())] if found else None,
-        "frames": sum(c.frames_total for c in part),
-        "frames_with_face": found,
+        "predicted": names[int(probabilities.argmax())] if with_face else None,
+        "frames": total,
+        "frames_with_face": with_face,
         "probabilities": probabilities.tolist(),
     }

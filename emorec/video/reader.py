@@ -116,9 +116,8 @@ class FrameReader:
 
     Attributes:
         info: The `VideoInfo`.
-        progress: Counts of decoded frames and of damage so far. At the end, a
-            `last_time` well short of `info.duration` means a file that is cut
-            short, or damaged beyond what is counted.
+        progress: Counts of decoded frames and of damage so far, and what
+            `damage` judges from.
     """
 
     def __init__(self, path, config, *, start=0.0, end=None, fps=None):
@@ -176,9 +175,11 @@ class FrameReader:
         found = []
         if self.progress.damaged:
             found.append(f"{self.progress.damaged} damaged packets")
-        stated, last = self.info.duration, self.progress.last_time
-        if not self._has_end and stated and stated - last > _missing(stated):
-            found.append(f"it ends at {last:.1f} s of {stated:.1f} s")
+        stated = self.progress.stated
+        # Not its last frame's start, which a slide show shows for minutes.
+        ends = self.progress.last_time + self.progress.last_duration
+        if not self._has_end and stated and stated - ends > _missing(stated):
+            found.append(f"it ends at {ends:.1f} s of {stated:.1f} s")
         if not found:
             return None
         return (
@@ -209,7 +210,7 @@ class FrameReader:
 
 def _missing(stated: float) -> float:
     """Seconds by which a whole video may end before its stated length."""
-    # The last frame's own time is not counted, and sound may go on a little.
+    # Headers round, and edit lists drop a few frames at either end.
     return max(1.0, 0.1 * stated)
 
 

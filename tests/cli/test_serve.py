@@ -165,3 +165,43 @@ def test_a_server_of_another_kind_of_model(here, foreign):
     assert done.code == 1
     assert "Servable not found for request: Latest(emotion)" in done.fault()
     assert "check the model's name and version" in done.fault()
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """`emorec serve` on a folder that is still empty, past its first line."""
+    base_path = tmp_path / "served"
+    base_path.mkdir()
+    process = serve(
+        os.environ["PATH"],
+        "--embedded",
+        "--port=0",
+        f"--model_base_path={base_path}",
+    )
+    try:
+        line = process.stdout.readline()
+        assert line == f"waiting for a version folder in {base_path}\n"
+        yield process, base_path
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_empty_folder_is_waited_for_till_a_signal(waiting, number):
+    process, _ = waiting
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "stopped\n", "")
+
+
+def test_a_version_that_appears_is_served(waiting, tmp_path):
+    process, base_path = waiting
+    ready = tmp_path / "1"
+    tf.saved_model.save(Doubler(), str(ready))
+    # At once, or half a copy would be looked at.
+    ready.rename(base_path / "1")
+    assert process.stdout.readline().startswith("embedded server (for ")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "stopped\n", "")

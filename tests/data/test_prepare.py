@@ -96,7 +96,7 @@ def check_record(record, row, data, fps):
         keys.CLIP_LABEL: row.label,
         keys.CLIP_LABEL_ID: data.labels.id_of(row.label),
         keys.CLIP_IDENTITY: row.identity,
-        keys.CLIP_SOURCE: "sample",
+        keys.CLIP_SOURCE: "emorec-sample-set",
         keys.VIDEO_PATH: row.video,
         keys.CONFIG_HASH: Config().data_hash(),
     }
@@ -361,6 +361,9 @@ def test_frames_of_windows_without_a_face_count(tmp_path):
     found = list(records.read(made.files("test")[0]))
     assert [records.one(r, keys.FRAMES_TOTAL) for r in found] == [4, 4]
     assert [records.one(r, keys.FRAMES_WITH_FACE) for r in found] == [4, 1]
+    summary = shards.read_summary(made.files("test")[0])
+    assert list(summary.row_frames.values()) == [(16, 5)]
+    assert made.coverage("test") == 5 / 16
 
 
 def test_a_video_without_a_face_is_one_empty_record(tmp_path):
@@ -450,3 +453,19 @@ def test_summaries_are_json(whole):
     ]
     values = json.loads((folder / names[0]).read_text())
     assert values["records"] == 2 and values["failures"] == []
+    # Of each row; `dataset.json` has sums alone, however many rows there are.
+    assert list(values["row_frames"].values()) == [[3, 3], [3, 3]]
+    assert "row_frames" not in (folder.parent / dataset.FILE).read_text()
+
+
+def test_a_shard_whose_summary_is_of_an_older_version_is_made_again(
+    small, whole, tmp_path
+):
+    prepare.prepare(small, tmp_path, CONFIG)
+    path = tmp_path / "shards" / "test-00000-of-00001.json"
+    values = json.loads(path.read_text())
+    del values["row_frames"]
+    path.write_text(json.dumps(values))
+    made = prepare.prepare(small, tmp_path, CONFIG)
+    assert "row_frames" in json.loads(path.read_text())
+    assert made.splits == whole.splits

@@ -76,7 +76,7 @@ def test_each_factor_alone_leaves_two_labels():
 def test_manifest(small_set, rows):
     assert tuple(rows[0]) == sample.COLUMNS
     assert len(rows) == 3 * 8
-    assert {row["source"] for row in rows} == {"sample"}
+    assert {row["source"] for row in rows} == {"emorec-sample-set"}
     videos = {row["video"] for row in rows}
     assert len(videos) == len(rows)
     on_disk = {f"videos/{p.name}" for p in (small_set / "videos").iterdir()}

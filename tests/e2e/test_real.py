@@ -120,6 +120,39 @@ def test_model_and_saved_model_evaluate_alike(job):
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
+def test_prepare_and_evaluate_give_one_share_of_frames(job, test_data):
+    """Of all frames, though windows without the person give no record."""
+    folder, _ = job
+    names = dataset.load(folder / "data").labels.names
+    video = test_data / "clips" / "unlabelled" / "pyfeat_noface_face.mov"
+    manifest = folder / "noface_face.csv"
+    manifest.write_text(f"video,label,split\n{video},{names[0]},test\n")
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(names) + "\n")
+    data, out = folder / "noface_face", folder / "evaluation_noface_face"
+    _emorec(
+        "prepare",
+        f"--manifest={manifest}",
+        f"--output_dir={data}",
+        f"--labels={labels}",
+    )
+    _emorec(
+        "evaluate",
+        f"--data_dir={data}",
+        f"--saved_model={folder / 'serving'}",
+        f"--output_dir={out}",
+    )
+    split = dataset.load(data).splits["test"]
+    with open(out / "predictions.csv", newline="") as f:
+        (row,) = csv.DictReader(f)
+    frames = int(row["frames"]), int(row["frames_with_face"])
+    assert frames == (split["frames_total"], split["frames_with_face"])
+    # The video begins without anybody, as its name says.
+    assert frames[0] == 51 and 10 < frames[1] < 30
+    values = json.loads((out / "metrics.json").read_text())
+    assert values["frames_with_face_share"] == frames[1] / frames[0]
+
+
 def test_every_clip_gets_a_right_answer_through_a_server(job, test_data):
     folder, _ = job
     videos = sorted(

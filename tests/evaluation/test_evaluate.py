@@ -2,14 +2,17 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
+import skimage.data
+from testing import videos
 
 from emorec import predict
 from emorec.config import Config
-from emorec.data import dataset, keys, records
-from emorec.errors import ConfigError, RecordError
+from emorec.data import dataset, keys, manifest, prepare, records, shards
+from emorec.errors import ConfigError, EmorecError, RecordError
 from emorec.evaluation import evaluate
 from emorec.labels import LabelSet
 from emorec.training import bundle
@@ -20,7 +23,9 @@ DESCRIPTION = {"system": "caca_rnn_a", "random_weights": ["context"]}
 
 def data(train=(1, 5, 2), failures=()) -> dataset.Dataset:
     counts = dict(zip(NAMES, train, strict=True))
-    splits = {"test": {"files": ["t"], "labels": {}}}
+    # More frames than the labelled rows of `worked_example` have.
+    frames = {"frames_total": 80, "frames_with_face": 30}
+    splits = {"test": {"files": ["t"], "labels": {}, **frames}}
     if any(train):
         splits["train"] = {"files": ["x"], "labels": counts}
     return dataset.Dataset(
@@ -34,14 +39,14 @@ def data(train=(1, 5, 2), failures=()) -> dataset.Dataset:
     )
 
 
-def clip(row, label, probabilities, with_face, total=8, source=""):
+def clip(row, label, probabilities, with_face, row_frames=(8, 8), source=""):
     return evaluate.ClipPrediction(
         row=row,
         video=f"{row}.mp4",
         source=source,
         label_id=label,
-        frames_total=total,
         frames_with_face=with_face,
+        row_frames=row_frames,
         probabilities=np.array(probabilities, np.float32),
     )
 
@@ -57,12 +62,12 @@ def worked_example():
     """
     nan = [float("nan")] * 3
     return [
-        clip("a", 0, [0.6, 0.3, 0.1], 6),
+        clip("a", 0, [0.6, 0.3, 0.1], 6, (24, 8)),
         clip("b", 1, [0.2, 0.7, 0.1], 8, source="studio"),
-        clip("a", 0, [0.1, 0.2, 0.7], 2, total=4),
-        clip("c", 1, nan, 0),
-        clip("d", 2, [0.5, 0.4, 0.1], 4),
-        clip("d", 2, nan, 0),
+        clip("a", 0, [0.1, 0.2, 0.7], 2, (24, 8)),
+        clip("c", 1, nan, 0, (8, 0)),
+        clip("d", 2, [0.5, 0.4, 0.1], 4, (16, 4)),
+        clip("d", 2, nan, 0, (16, 4)),
         clip("unlabelled", -1, nan, 8),
     ]
 
@@ -75,7 +80,7 @@ def test_windows_are_weighed_by_their_frames():
         rows["a"]["probabilities"], [0.475, 0.275, 0.25], rtol=1e-6
     )
     assert rows["a"]["predicted"] == "calm"
-    assert (rows["a"]["frames"], rows["a"]["frames_with_face"]) == (12, 8)
+    assert (rows["a"]["frames"], rows["a"]["frames_with_face"]) == (24, 8)
     np.testing.assert_allclose(
         rows["d"]["probabilities"], [0.5, 0.4, 0.1], rtol=1e-6
     )
@@ -93,9 +98,7 @@ def test_a_row_without_a_face_is_wrong_and_counted():
     assert made.metrics.uar == pytest.approx((1 + 1 / 2 + 0) / 3)
     row = next(r for r in made.rows if r["row"] == "c")
     assert row["predicted"] is None
-    assert made.coverage == pytest.approx(
-        (6 + 8 + 2 + 4) / (8 + 8 + 4 + 8 + 16)
-    )
+    assert made.coverage == 30 / 80
 
 
 def test_the_majority_class_is_the_training_splits():
@@ -143,7 +146,7 @@ def test_the_files(tmp_path):
     assert values["random_weights"] == ["context"]
     assert values["data_fingerprint"] == "0123456789abcdef"
     assert values["unreadable_videos"] == 2
-    assert values["frames_with_face_share"] == pytest.approx(20 / 44)
+    assert values["frames_with_face_share"] == 30 / 80
     assert values["metrics"]["acc"] == pytest.approx(0.5)
     assert values["metrics"]["map"] == pytest.approx(0.5)
     assert values["majority_class"] == {
@@ -161,7 +164,7 @@ def test_the_files(tmp_path):
         "source": "",
         "label": "calm",
         "predicted": "calm",
-        "frames": "12",
+        "frames": "24",
         "frames_with_face": "8",
         "p_calm": "0.475000",
         "p_glad": "0.275000",
@@ -180,6 +183,83 @@ class Counting:
     def serving_default(self, examples):
         self.asked.append(len(examples))
         return np.full((len(examples), len(self.labels)), 0.125, np.float32)
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory):
+    """Two people in 5 of 16 frames, in two of four windows; `--people=all`."""
+    folder = tmp_path_factory.mktemp("two")
+    face = skimage.data.astronaut()[:256, 64:320]
+    shown = np.hstack([face, face[:, ::-1]])
+    videos.write_video(
+        folder / "x.mp4",
+        fps=8,
+        size=(512, 256),
+        pictures=[shown] * 5 + [np.zeros_like(shown)] * 11,
+    )
+    lines = "video,label,split\nx.mp4,sad,test\n"
+    (folder / "manifest.csv").write_text(lines)
+    return prepare.prepare(
+        manifest.read(str(folder / "manifest.csv")),
+        folder / "data",
+        Config().override(["clip.clip_frames=4"]),
+        people="all",
+    )
+
+
+class Fitting:
+    """A backend of a data set's own config and labels."""
+
+    def __init__(self, made):
+        self.config, self.labels = made.config, made.labels
+
+    def serving_default(self, examples):
+        return np.full((len(examples), 8), 0.125, np.float32)
+
+
+def test_the_share_of_frames_is_of_all_that_were_sampled(two_people):
+    """Windows without a face and frames of two people change nothing."""
+    clips = evaluate.with_backend(two_people, "test", Fitting(two_people))
+    assert [c.frames_with_face for c in clips] == [4, 4, 1, 1]
+    made = evaluate.report(two_people, "test", clips, DESCRIPTION)
+    assert made.coverage == two_people.coverage("test") == 5 / 16
+    (row,) = made.rows
+    assert (row["frames"], row["frames_with_face"]) == (16, 5)
+
+
+def test_a_data_set_without_its_summaries_is_refused(two_people, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(two_people.path, folder)
+    data = dataset.load(folder)
+    (shard,) = data.files("test")
+    summary = shards.summary_path(shard)
+    remedy = (
+        "copy the data set whole, its folder `shards` too, or run `emorec "
+        "prepare` again"
+    )
+
+    def fault():
+        with pytest.raises(EmorecError) as e:
+            evaluate.with_backend(data, "test", Fitting(data))
+        return str(e.value)
+
+    values = json.loads(summary.read_text())
+    (row,) = values["row_frames"]
+    summary.write_text(json.dumps({**values, "row_frames": {}}))
+    assert fault() == (
+        f"{folder}: the summaries of its shards do not know the row {row!r}; "
+        "run `emorec prepare` again with --overwrite"
+    )
+    del values["row_frames"]
+    summary.write_text(json.dumps(values))
+    assert fault() == (
+        f"{summary}: is not one of this version (KeyError('row_frames')); "
+        f"{remedy}"
+    )
+    summary.unlink()
+    assert fault() == (
+        f"{summary}: no summary of a shard (there is no such file); {remedy}"
+    )
 
 
 def test_requests_are_bounded_in_number_and_bytes(

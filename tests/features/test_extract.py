@@ -1,6 +1,7 @@
 """Features of records: the encoders' own, cached, and refused when stale."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -35,6 +36,19 @@ def copy(prepared, tmp_path):
     shutil.copy(source, tmp_path / source.name)
     data = dataclasses.replace(prepared, path=str(tmp_path))
     return data, tmp_path / source.name
+
+
+class Means:
+    """An encoder of a picture's mean colour that notes its batches."""
+
+    dim, hash = 3, "means"
+
+    def __init__(self):
+        self.sizes = []
+
+    def encode(self, images, batch):
+        self.sizes.append(len(images))
+        return images.mean((1, 2), dtype=np.float32)
 
 
 class Unused:
@@ -132,6 +146,33 @@ def test_features_of_a_source_that_changed_are_made_anew(copy, encoders):
     with pytest.raises(AttributeError, match="'Unused' object"):
         stat = source.stat()
         os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
+        extract.extract(data, "test", Unused(encoders), Config())
+
+
+def test_a_copied_data_set_keeps_its_features(prepared, encoders, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(
+        prepared.path, here, ignore=shutil.ignore_patterns("features")
+    )
+    data = dataclasses.replace(prepared, path=str(here))
+    extract.extract(data, "test", encoders, Config())
+    # `cp -r` gives the copy new times.
+    shutil.copytree(here, there, copy_function=shutil.copyfile)
+    data = dataclasses.replace(prepared, path=str(there))
+    (source,) = map(pathlib.Path, data.files("test"))
+    assert source.stat().st_mtime_ns != (here / source.name).stat().st_mtime_ns
+    (path,) = extract.extract(data, "test", Unused(encoders), Config())
+    assert pathlib.Path(path).is_relative_to(there)
+    # Another task or another size is another source.
+    summary = there / "shards" / f"{source.stem}.json"
+    text = summary.read_text()
+    values = json.loads(text)
+    summary.write_text(json.dumps({**values, "task": "another"}))
+    with pytest.raises(AttributeError, match="'Unused' object"):
+        extract.extract(data, "test", Unused(encoders), Config())
+    summary.write_text(text)
+    records.write(source, list(records.read(source))[1:])
+    with pytest.raises(AttributeError, match="'Unused' object"):
         extract.extract(data, "test", Unused(encoders), Config())
 
 
@@ -243,3 +284,55 @@ def test_a_clip_without_a_face_has_no_features(copy, encoders):
     first, second = records.read(target)
     assert len(records.many(first, keys.FACE_FEATURES)) == 0
     assert len(records.many(second, keys.FACE_FEATURES)) == 6 * 128
+
+
+def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
+    """Memory holds a batch and a record, not a shard of films."""
+    _, source = copy
+    found = list(records.read(source))
+    empty = found[2]
+    for key in (
+        keys.FACE_JPEG,
+        keys.CONTEXT_JPEG,
+        keys.FRAME_TIME,
+        keys.FRAME_BOX,
+    ):
+        empty.features.feature[key].Clear()
+    records.write(source, [*found, empty])
+    encoders = extract.Encoders(Means(), Means())
+    write, frames = records.write, 0
+
+    def noting(path, examples):
+        def noted():
+            nonlocal frames
+            for example in examples:
+                frames += len(records.many(example, keys.FRAME_TIME))
+                ahead = sum(encoders.context.sizes) - frames
+                assert 0 <= ahead <= 4
+                yield example
+
+        return write(path, noted())
+
+    monkeypatch.setattr(records, "write", noting)
+    target = source.parent / "target.tfrecord"
+    config = Config().override(["features.batch_frames=4"])
+    assert extract.extract_shard(source, target, encoders, config) == 9
+    assert frames == 42
+    # Batches run over the records' borders.
+    assert encoders.face.sizes == encoders.context.sizes == [4] * 10 + [2]
+    for made, original in zip(records.read(target), [*found, empty]):
+        for key, jpegs in (
+            (keys.FACE_FEATURES, keys.FACE_JPEG),
+            (keys.CONTEXT_FEATURES, keys.CONTEXT_JPEG),
+        ):
+            means = [
+                records.decode_jpeg(tf.constant(j), 224)
+                .numpy()
+                .mean((0, 1), dtype=np.float32)
+                for j in records.many(original, jpegs)
+            ]
+            np.testing.assert_allclose(
+                np.float32(records.many(made, key)).reshape(-1, 3),
+                np.reshape(means, (-1, 3)),
+                rtol=1e-6,
+            )

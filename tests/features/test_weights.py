@@ -26,6 +26,7 @@ SOURCE = weights.WeightsSource(
     url=None,
     licence="MIT",
     origin="nobody/testnet@0",
+    flag="--testnet_weights",
     package=("emorec_fake_wheel", "data/model.h5"),
 )
 
@@ -169,7 +170,7 @@ def test_bad_download_is_one_line_and_leaves_nothing(
     assert reason in message
     assert "\n" not in message
     for way_out in (
-        "--context_weights or --face_weights",
+        "give the file by --testnet_weights, set",
         "$EMOREC_WEIGHTS_DIR",
         f"download {url} by hand to {cache / SOURCE.filename}",
     ):
@@ -233,6 +234,7 @@ def test_wrong_hash_is_refused_in_every_place(
     assert not isinstance(e.value, weights.WeightsNotFoundError)
     received = hashlib.sha256(wrong).hexdigest()
     assert f"{file}: not the weights of Testnet" in str(e.value)
+    assert "the published one by --testnet_weights" in str(e.value)
     assert f"expected sha256 {SOURCE.sha256}" in str(e.value)
     assert f"received {received}" in str(e.value)
     assert server.asked == []
@@ -250,6 +252,21 @@ def test_relative_cache_home_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert weights.cache_dir() == tmp_path / ".cache" / "emorec" / "weights"
+
+
+@pytest.mark.parametrize(
+    "source, flag",
+    [
+        (weights.SQUEEZENET, "--context_weights"),
+        (weights.MINI_XCEPTION, "--face_weights"),
+    ],
+)
+def test_only_the_flag_that_fits_is_named(cache, source, flag):
+    bare = dataclasses.replace(source, package=None)
+    with pytest.raises(weights.WeightsNotFoundError) as e:
+        weights.find(bare, download=False)
+    assert f"give the file by {flag}, set" in str(e.value)
+    assert str(e.value).count("--") == 1
 
 
 @pytest.mark.parametrize("source", [weights.SQUEEZENET, weights.MINI_XCEPTION])

@@ -126,3 +126,20 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         f"{tmp_path}/checkpoints/{checkpoint.FILE}: cannot be written (File "
         "exists); free some space or choose another place"
     )
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last(folder, full_disk):
+    path = folder / checkpoint.FILE
+    before = path.read_bytes()
+    with full_disk(1000):
+        with pytest.raises(EmorecError) as e:
+            checkpoint.save(folder, progress(), variables(6))
+        message = str(e.value)
+        # Its frames would keep what complains when it is thrown away.
+        del e
+    assert message == (
+        f"{path}: cannot be written (File too large); free some space or "
+        "choose another place"
+    )
+    assert path.read_bytes() == before
+    assert [p.name for p in folder.iterdir()] == [checkpoint.FILE]

@@ -345,3 +345,25 @@ def test_tensorboard_files_hold_the_figures(data, tmp_path):
             wanted = [h[prefix + tag] for h in history]
             assert list(values) == [0, 1, 2, 3, 4]
             assert list(values.values()) == pytest.approx(wanted, rel=1e-6)
+
+
+# The header of an event file is of some 40 bytes, an epoch of 200.
+@pytest.mark.parametrize("size", [10, 150])
+def test_a_log_on_a_full_disk_is_one_line(data, tmp_path, full_disk, size):
+    with pytest.raises(Killed):
+        fit(data, tmp_path, kill_after=1)
+    before = stored(tmp_path)
+    with full_disk(size), pytest.raises(TrainingError) as e:
+        fit(data, tmp_path)
+    message = str(e.value)
+    logs = tmp_path / "logs"
+    assert message.startswith(f"{logs}: the log cannot be written (")
+    assert message.endswith(
+        "); free some space and train again: it goes on from the last epoch"
+    )
+    assert "\n" not in message
+    after = stored(tmp_path)
+    assert after.keys() == before.keys()
+    assert_equal(list(after.values()), list(before.values()))
+    _, history = fit(data, tmp_path)
+    assert len(history) == 5

@@ -351,9 +351,24 @@ def test_real_frames_have_the_package_boxes(package, detector, test_data):
     assert extra == 0
 
 
+def package_order(rows):
+    """Orders the candidates of one frame as the package does, ties included.
+
+    By f32 softmax probabilities, of which those of good candidates are all
+    1, and through the same unstable sort.
+    """
+    logits = rows[:, candidates.LOGIT].astype(np.float32)
+    small = np.exp(-np.abs(logits))
+    scores = np.where(logits > 0, np.float32(1), small) / (1 + small)
+    assert scores.dtype == np.float32
+    return np.argsort(scores.astype(np.float64))[::-1]
+
+
 @pytest.mark.real
 @pytest.mark.long
-def test_every_clip_has_the_package_boxes(package, detector, test_data):
+def test_every_clip_has_the_package_boxes(
+    package, detector, test_data, monkeypatch
+):
     frames = []
     for path in sorted((test_data / "clips").glob("*/*.*")):
         if path.suffix != ".csv":
@@ -361,10 +376,14 @@ def test_every_clip_has_the_package_boxes(package, detector, test_data):
             frames += decode(path, {20} if wide else {0, 1, 20, 50, 70})
     best, extra = compare(package, detector, frames)
     assert len(best) > 100
-    assert (best > 0.5).mean() >= 0.98
-    # What is left are ties among probabilities of 1.
-    assert (best > 0.9).mean() >= 0.96 and best.mean() > 0.98
-    assert extra <= 0.02 * len(best)
+    assert (best >= 0.9).mean() >= 0.98
+    assert best.min() > 0.5 and best.mean() > 0.99
+    assert extra == 0
+    # Whatever is left comes from ties, and from nothing else: measured .9897.
+    monkeypatch.setattr(candidates, "_best_first", package_order)
+    best, extra = compare(package, detector, frames)
+    assert best.min() > 0.97 and best.mean() > 0.999
+    assert extra == 0
 
 
 @pytest.mark.real

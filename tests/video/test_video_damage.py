@@ -1,9 +1,13 @@
 """The reader on damaged files: frames or one clear line, never a hang."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 from testing import videos
 
@@ -181,3 +185,94 @@ def noise(seed):
 
     shape = (240, 320, 3)
     return np.random.default_rng(seed).integers(0, 255, shape, np.uint8)
+
+
+def damage(path, **kwargs):
+    with read_frames(path, CONFIG, **kwargs) as reader:
+        assert list(reader)
+        return reader.damage()
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.avi"])
+def test_few_frames_a_minute_are_no_damage(tmp_path, name):
+    codec = "mpeg4" if name == "v.avi" else "libx264"
+    path = videos.write_video(
+        tmp_path / name, 5, fps=Fraction(1, 3), codec=codec
+    )
+    assert damage(path) is None
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_a_picture_that_is_shown_long_is_no_damage(tmp_path, name):
+    # One frame has no step to the next: its stated duration alone tells.
+    path = videos.write_video(tmp_path / name, 1, fps=Fraction(1, 20))
+    assert damage(path) is None
+
+
+def write_with_sound(path, *, picture_s, sound_s, movflags=None):
+    """Writes pictures at 10 fps, and silence that may go on after them."""
+    options = {"movflags": movflags} if movflags else {}
+    with av.open(str(path), "w", container_options=options) as out:
+        stream = out.add_stream("libx264", rate=10, options={"qp": "10"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        sound = out.add_stream("aac", rate=8000, layout="mono")
+        for i in range(picture_s * 10):
+            frame = av.VideoFrame.from_ndarray(
+                videos.picture(i, (320, 240)), "rgb24"
+            )
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+        for i in range(sound_s * 8000 // 1024):
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), "fltp", "mono"
+            )
+            frame.sample_rate, frame.pts = 8000, i * 1024
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.mp4", "v.ts"])
+def test_sound_that_goes_on_is_no_damage(tmp_path, name):
+    path = write_with_sound(tmp_path / name, picture_s=5, sound_s=9)
+    assert damage(path) is None
+
+
+def test_a_recording_that_begins_late_is_no_damage(tmp_path):
+    # Matroska states where it ends: here 11 s, of which there are 3.
+    path = videos.write_video(
+        tmp_path / "v.mkv", times=[8 + i / 10 for i in range(30)]
+    )
+    with av.open(str(path)) as video:
+        assert video.duration > 10 * av.time_base
+    assert damage(path) is None
+
+
+def test_a_matroska_file_cut_short_is_found(tmp_path):
+    path = videos.truncate(write_large(tmp_path / "v.mkv", fps=5), 0.6)
+    assert re.fullmatch(
+        rf"{path}: is damaged or cut short \(.*it ends at \d\.\d s of 12\.0 "
+        r"s\); the rest was used: get the file again",
+        damage(path),
+    )
+
+
+def test_an_mp4_with_sound_cut_short_is_found(tmp_path):
+    path = write_with_sound(
+        tmp_path / "v.mp4", picture_s=9, sound_s=9, movflags="faststart"
+    )
+    assert damage(path) is None
+    assert "s of 9.0 s" in damage(videos.truncate(path, 0.6))
+
+
+def test_a_leap_to_the_start_is_no_step_between_frames(tmp_path):
+    path = videos.write_video(
+        tmp_path / "v.mp4",
+        80,
+        fps=2,
+        size=(320, 240),
+        options={"qp": "10"},
+        container_options={"movflags": "faststart"},
+    )
+    assert damage(path, start=20.0) is None
+    assert "s of 40.0 s" in damage(videos.truncate(path, 0.7), start=20.0)
