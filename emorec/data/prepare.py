@@ -152,16 +152,12 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
         write(waiting)
         for task in waiting:
             step(len(task.rows))
-        yield from map(shards.write_shard, tasks)
-        return
-    if workers <= 1 or len(waiting) <= 1:
-        for task in tasks:
-            new = task in waiting
-            yield shards.write_shard(
-                task, (lambda row: step(1)) if new else None
-            )
-        return
-    _run_pool(waiting, workers, step)
+    elif workers > 1 and len(waiting) > 1:
+        _run_pool(waiting, workers, step)
+    else:
+        for task in waiting:
+            shards.write_shard(task, lambda row: step(1))
+    # All are there by now: this reads their summaries, in order.
     yield from map(shards.write_shard, tasks)
 
 

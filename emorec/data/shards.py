@@ -81,7 +81,7 @@ class ShardTask:
     config: dict
     rows: tuple[ShardRow, ...]
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """Names the task: an edited manifest or config is another task."""
         values = dataclasses.asdict(self)

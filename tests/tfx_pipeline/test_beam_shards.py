@@ -2,34 +2,25 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
-# Beam takes 4 s to import and must not stay in the other tests' process.
-_CHILD = """
-import sys
-from emorec.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
+from testing import commands
+
+
+def prepare(sample_set, folder, flag):
+    """In a process of its own: Beam takes 4 s to import, and would stay."""
+    return commands.apart(
+        "prepare",
+        f"--manifest={sample_set}",
+        f"--output_dir={folder}",
+        "--runner=beam",
+        f"--beam_pipeline_args={flag}",
+        timeout=300,
+    )
 
 
 def test_beam_writes_the_same_records(prepared, sample_set, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _CHILD,
-            "prepare",
-            f"--manifest={sample_set}",
-            f"--output_dir={tmp_path}",
-            "--runner=beam",
-            "--beam_pipeline_args=--direct_num_workers=1",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    done = prepare(sample_set, tmp_path, "--direct_num_workers=1")
+    assert done.code == 0, done.err
     ours = json.loads((tmp_path / "dataset.json").read_text())
     theirs = json.loads(
         (pathlib.Path(prepared.path) / "dataset.json").read_text()
@@ -41,22 +32,8 @@ def test_beam_writes_the_same_records(prepared, sample_set, tmp_path):
 
 
 def test_a_bad_pipeline_flag_is_one_line(sample_set, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _CHILD,
-            "prepare",
-            f"--manifest={sample_set}",
-            f"--output_dir={tmp_path}",
-            "--runner=beam",
-            "--beam_pipeline_args=--runner=NoSuchRunner",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 2
-    assert "NoSuchRunner" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = prepare(sample_set, tmp_path, "--runner=NoSuchRunner")
+    assert done.code == 2
+    assert "NoSuchRunner" in done.err
+    assert "Traceback" not in done.err
     assert not (tmp_path / "dataset.json").exists()
