@@ -57,7 +57,8 @@ def main(args: list[str]) -> int:
         raise UsageError(f"{video}: `--video` must be a file: there is none")
     started = time.monotonic()
     folder = pathlib.Path(_OUTPUT_DIR.value)
-    demo = _Demo(folder, _SEED.value)
+    with options.output_dir(_OUTPUT_DIR.value):
+        demo = _Demo(folder, _SEED.value)
     demo.sample()
     demo.prepare()
     demo.train()

@@ -6,6 +6,8 @@ Videos of one photographed face, warped, over moving photographs, with eight
 labels that have nothing to do with emotion. It shows that the software works.
 """
 
+import os
+
 from absl import flags
 
 from emorec.cli import options
@@ -25,11 +27,15 @@ def main(args: list[str]) -> int:
 
     from emorec.data import sample
 
-    manifest = sample.write_sample_set(
-        _OUTPUT_DIR.value,
-        seed=_SEED.value,
-        progress=options.progress_bar("sample set", "videos", _QUIET.value),
-    )
+    # The set is written beside its place, then renamed.
+    with options.output_dir(
+        os.path.dirname(os.path.abspath(_OUTPUT_DIR.value))
+    ):
+        manifest = sample.write_sample_set(
+            _OUTPUT_DIR.value,
+            seed=_SEED.value,
+            progress=options.progress_bar("sample set", "videos", _QUIET.value),
+        )
     print("a sanity set: generated videos, not emotion")
     print(manifest)
     return 0

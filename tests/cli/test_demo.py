@@ -23,6 +23,14 @@ def test_a_folder_of_somebody_else_is_left_alone(capsys, tmp_path):
     assert not (tmp_path / "demo.json").exists()
 
 
+@pytest.mark.parametrize("command", ["demo", "sample"])
+def test_a_place_that_cannot_be_written_is_one_line(capsys, command):
+    done = commands.here(capsys, command, "--output_dir=/proc/no/where")
+    assert done.code == 1
+    assert "/proc/no" in done.fault()
+    assert done.fault().endswith("choose another --output_dir")
+
+
 @pytest.mark.parametrize(("seed", "kept"), [(0, True), (1, False)])
 def test_inputs_are_kept_where_they_would_be_the_same(tmp_path, seed, kept):
     demo._Demo(tmp_path, 0)
