@@ -36,8 +36,20 @@ VIDEO = [
 ]
 SERVING = ["tensorflow-serving-api>=2.16.1,<2.17"]
 ONNX = ["tf2onnx>=1.17,<2", "onnx==1.17.0", "onnxruntime>=1.18"]
+# The charts of experiments and of the study of raters.
+CHARTS = ["matplotlib>=3.10,<3.11"]
+# Label files that come as spreadsheets.
+XLSX = ["openpyxl>=3.1,<4"]
 SAMPLE = ["scikit-image>=0.25,<0.27"]
-TEST = ["pytest>=9", "ruff>=0.17", "scikit-learn>=1.5"]
+# JAX, on the CPU: that a weight file is one of every backend.
+TEST = [
+    "pytest>=9",
+    "ruff>=0.17",
+    "scikit-learn>=1.5",
+    "scipy>=1.12",
+    "jax==0.4.30",
+    "jaxlib==0.4.30",
+]
 
 setuptools.setup(
     name="emorec",
@@ -65,9 +77,11 @@ setuptools.setup(
         "video": VIDEO,
         "serving": SERVING,
         "onnx": ONNX,
+        "charts": CHARTS,
+        "xlsx": XLSX,
         "sample": SAMPLE,
         "test": TEST,
-        "all": [*TENSORFLOW, *VIDEO, *SERVING, *ONNX, *SAMPLE],
+        "all": [*TENSORFLOW, *VIDEO, *SERVING, *ONNX, *CHARTS, *XLSX, *SAMPLE],
     },
     entry_points={"console_scripts": ["emorec=emorec.cli.main:main"]},
 )

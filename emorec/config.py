@@ -11,10 +11,9 @@ import dataclasses
 import hashlib
 import json
 import math
-import types
-import typing
 from collections.abc import Iterable
 
+from emorec import config_values
 from emorec.errors import ConfigError
 
 
@@ -123,33 +122,50 @@ class FeatureConfig:
     """The frozen encoders (`emorec.features`).
 
     Attributes:
-        face_encoder: Preset of the face stream's CNN.
-        context_encoder: Preset of the context stream's CNN.
+        face_encoder: Preset of the face stream's CNN, or the path of a Keras
+            classifier (a file, or a folder of `emorec train_face`).
+        context_encoder: The same of the context stream's CNN.
+        file_pixels: What a Keras file of others expects: `raw` (0 to 255),
+            `unit` (0 to 1), `signed` (-1 to 1) or `caffe` (BGR, 0 to 255
+            less ImageNet's mean).
         batch_frames: Frames that go through an encoder together.
     """
 
     face_encoder: str = "mini_xception"
     context_encoder: str = "squeezenet"
+    file_pixels: str = "raw"
     batch_frames: int = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The recurrent network (`emorec.models`).
+    """The network that is trained (`emorec.models`).
 
     Attributes:
         system: The id of the system.
-        encoder_units: F, size of the dense encoding of each stream (derived
-            from the paper's Table I).
-        rnn_units: H, LSTM units (derived from the paper's Table I).
+        encoder_units: F, size of the dense encoding of each stream; 0 is the
+            system's own (`emorec.models.presets`, derived from the paper's
+            Table I).
+        rnn_units: H, LSTM units; 0 is the system's own.
         dropout: Share of the encoded features and of the final state that is
             dropped in training. Ours.
+        attention: Whether a cascade attends to its earlier stacks; `false`
+            cuts that for an ablation.
+        seeding: Whether a cascade's later stacks start from the state of the
+            one before; `false` starts them from zeros.
+        conv_filters: Filters of each 3D convolution (`cnn_2d3d`). Ours.
+        time_bins: Steps that the 2D-3D-CNN's adaptive pooling makes of a
+            clip. Ours.
     """
 
     system: str = "caca_rnn_a"
-    encoder_units: int = 128
-    rnn_units: int = 128
+    encoder_units: int = 0
+    rnn_units: int = 0
     dropout: float = 0.3
+    attention: bool = True
+    seeding: bool = True
+    conv_filters: int = 64
+    time_bins: int = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +179,8 @@ class TrainConfig:
         patience: Epochs without a better validation loss before stopping.
         class_weights: Weigh each class by the inverse of its frequency.
         clip_norm: Largest global norm of a gradient.
+        source_weights: `name=weight,...`: how often an epoch sees a record of
+            each source, on average; 1 for a source that is not named.
     """
 
     learning_rate: float = 1e-3
@@ -171,6 +189,42 @@ class TrainConfig:
     patience: int = 10
     class_weights: bool = True
     clip_norm: float = 5.0
+    source_weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceTrainConfig:
+    """Training of a face classifier (`emorec.features.train_face`). All ours.
+
+    Attributes:
+        image_size: Height and width of the images, pixels; 0 is the
+            architecture's own.
+        learning_rate: Adam's step size.
+        batch_size: Images per step.
+        epochs: Most epochs.
+        patience: Epochs without a better validation loss before stopping.
+        validation_share: Share of the images held out where the images come
+            without a split of their own.
+        class_weights: Weigh each class by the inverse of its frequency.
+        flip: Whether images are mirrored at random.
+        rotation: Largest turn, as a share of a full turn.
+        zoom: Largest change of size, as a share.
+        shift: Largest shift, as a share of the side.
+        brightness: Largest change of brightness, as a share of the range.
+    """
+
+    image_size: int = 0
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    epochs: int = 60
+    patience: int = 10
+    validation_share: float = 0.15
+    class_weights: bool = True
+    flip: bool = True
+    rotation: float = 0.03
+    zoom: float = 0.1
+    shift: float = 0.1
+    brightness: float = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +239,7 @@ class Config:
     features: FeatureConfig = FeatureConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+    face_train: FaceTrainConfig = FaceTrainConfig()
 
     def __post_init__(self):
         _check(self)
@@ -200,7 +255,7 @@ class Config:
         Raises:
             ConfigError: A section or field is unknown or has a bad type.
         """
-        return _from_dict(cls, values, "")
+        return config_values.from_dict(cls, values)
 
     def override(self, assignments: Iterable[str]) -> "Config":
         """Returns a copy with `section.field=value` assignments applied."""
@@ -214,7 +269,7 @@ class Config:
                     "`emorec.config`. Received: "
                     f"{assignment!r}{_near(section, values)}"
                 )
-            values[section][field] = _parse(text.strip())
+            values[section][field] = config_values.parse(text.strip())
         return self.from_dict(values)
 
     def data_hash(self) -> str:
@@ -268,53 +323,6 @@ def _near(section: str, values: dict) -> str:
     return f"; sections: {', '.join(values)}"
 
 
-def _parse(text: str):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _from_dict(cls, values, prefix):
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"config `{prefix or 'config'}` must be an object. "
-            f"Received: {values!r}"
-        )
-    hints = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ConfigError(
-            f"config has no field {prefix}{unknown[0]}; "
-            f"there is {', '.join(hints)}"
-        )
-    kwargs = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if dataclasses.is_dataclass(hint):
-            kwargs[name] = _from_dict(hint, value, f"{prefix}{name}.")
-        else:
-            kwargs[name] = _coerce(hint, value, prefix + name)
-    return cls(**kwargs)
-
-
-def _coerce(hint, value, name):
-    """Turns a JSON value into the field's type, or says what was expected."""
-    if isinstance(hint, types.GenericAlias):
-        items = typing.get_args(hint)
-        if isinstance(value, list | tuple) and len(value) == len(items):
-            return tuple(
-                _coerce(h, v, name) for h, v in zip(items, value, strict=True)
-            )
-    elif hint is float and isinstance(value, int | float):
-        if not isinstance(value, bool):
-            return float(value)
-    elif type(value) is hint:
-        return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"config `{name}` must be {wanted}. Received: {value!r}")
-
-
 # Inclusive bounds of the numeric fields; what is not here must be positive.
 _BOUNDS = {
     "video.fps": (0.01, 240),
@@ -333,8 +341,18 @@ _BOUNDS = {
     "clip.jpeg_quality": (1, 100),
     "data.train_phases": (1, 16),
     "data.train_frames": (1, 4096),
+    "model.encoder_units": (0, 65_536),
+    "model.rnn_units": (0, 65_536),
     "model.dropout": (0, 0.95),
+    "model.time_bins": (1, 64),
     "train.patience": (0, 1_000_000),
+    "face_train.image_size": (0, 1024),
+    "face_train.patience": (0, 1_000_000),
+    "face_train.validation_share": (0.01, 0.9),
+    "face_train.rotation": (0, 0.5),
+    "face_train.zoom": (0, 0.9),
+    "face_train.shift": (0, 0.9),
+    "face_train.brightness": (0, 1),
 }
 
 

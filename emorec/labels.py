@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from emorec.errors import LabelError
 
@@ -22,6 +22,20 @@ FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 BUILT_IN = {"mec2017": MEC2017, "fer2013": FER2013}
 AUTO = "auto"
+
+# Other words for one emotion, as other tools and data sets write them.
+_WORDS = (
+    ("happy", "happiness", "joy", "joyful"),
+    ("sad", "sadness"),
+    ("angry", "anger"),
+    ("surprise", "surprised"),
+    ("disgust", "disgusted"),
+    ("fear", "fearful", "afraid", "scared"),
+    ("neutral", "neutrality"),
+    ("contempt", "contemptuous"),
+    ("worried", "worry"),
+    ("anxious", "anxiety"),
+)
 
 MAX_LABELS = 1000
 MAX_LABEL_LENGTH = 64
@@ -95,6 +109,26 @@ class LabelSet:
             raise LabelError(
                 f"a label set needs `name` and `names`. Received: {values!r}"
             ) from e
+
+
+def match(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """Finds each name among others, by itself or by another word for it.
+
+    Args:
+        names: Class names.
+        others: Class names to find them in.
+
+    Returns:
+        For each name its position in `others`, or None.
+    """
+    canonical = {word: words[0] for words in _WORDS for word in words}
+
+    def key(name):
+        word = name.strip().lower()
+        return canonical.get(word, word)
+
+    known = {key(name): i for i, name in reversed(list(enumerate(others)))}
+    return [known.get(key(name)) for name in names]
 
 
 def resolve(spec: str, found: Iterable[str] = ()) -> LabelSet:

@@ -20,6 +20,7 @@ from emorec.data import records
 from emorec.errors import ModelError, VideoError
 from emorec.evaluation import evaluate
 from emorec.export import saved_model
+from emorec.features import encoders
 from emorec.labels import LabelSet
 from emorec.training import bundle as bundles
 from emorec.video import reader
@@ -73,31 +74,34 @@ class LocalBackend:
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         counts = [c.frames_with_face for c in clips]
         mask = np.arange(max(counts))[None] < np.array(counts)[:, None]
-        outputs = self._bundle.model(
-            {
-                "face_features": self._features("face", clips, mask),
-                "context_features": self._features("context", clips, mask),
-                "mask": mask,
-            },
-            training=False,
-        )
+        inputs = {"mask": mask}
+        for stream, encoder in self._bundle.encoders.items():
+            inputs |= self._encode(stream, encoder, clips, mask)
+        outputs = self._bundle.model(inputs, training=False)
         return split_answers(
             tf.nn.softmax(outputs["logits"]).numpy(),
             outputs.get("attention"),
             counts,
         )
 
-    def _features(self, stream, clips, mask):
-        encoder = getattr(self._bundle.encoders, stream)
+    def _encode(self, stream, encoder, clips, mask):
+        """Returns what the network reads of a stream, padded."""
         jpegs = [j for c in clips for j in getattr(c, stream)]
         images = records.decode_jpegs(
             tf.constant(jpegs), self.config.clip.crop_size
+        ).numpy()
+        answers = encoders.encode(
+            encoder,
+            encoders.kinds_of(self._bundle.inputs, stream),
+            images,
+            self.config.features.batch_frames,
         )
-        padded = np.zeros((*mask.shape, encoder.dim), np.float32)
-        padded[mask] = encoder.encode(
-            images.numpy(), self.config.features.batch_frames
-        )
-        return padded
+        made = {}
+        for kind, values in answers.items():
+            padded = np.zeros((*mask.shape, *values.shape[1:]), np.float32)
+            padded[mask] = values
+            made[f"{stream}_{kind}"] = padded
+        return made
 
 
 class SavedModelBackend:
@@ -131,8 +135,10 @@ class SavedModelBackend:
 
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         outputs = self._jpegs(
-            face=tf.constant(padded_jpegs(clips, "face")),
-            context=tf.constant(padded_jpegs(clips, "context")),
+            **{
+                stream: tf.constant(padded_jpegs(clips, stream))
+                for stream in self.description["streams"]
+            }
         )
         return split_answers(
             outputs["probabilities"].numpy(),
@@ -179,6 +185,8 @@ def parse_description(description: dict) -> tuple[Config, LabelSet]:
     try:
         for key in ("system", "random_weights", "encoders"):
             description[key]
+        if not set(description["streams"]) <= set(encoders.STREAMS):
+            raise KeyError("streams")
         description["info"]["data"]["sources"]
         return (
             Config.from_dict(description["config"]),

@@ -73,7 +73,7 @@ def sample_set(tmp_path_factory) -> pathlib.Path:
 def encoders():
     """mini-XCEPTION as published, and a SqueezeNet of random weights."""
     from emorec.features import encoder
-    from emorec.features.extract import Encoders
+    from emorec.features.encoders import Encoders
 
     return Encoders(
         encoder.create("mini_xception"),

@@ -36,17 +36,35 @@ NOT_IN_HASH = {
     "data.shard_rows": 2,
     "features.face_encoder": "other",
     "features.context_encoder": "other",
+    "features.file_pixels": "signed",
     "features.batch_frames": 2,
     "model.system": "other",
     "model.encoder_units": 2,
     "model.rnn_units": 2,
     "model.dropout": 0.0,
+    "model.attention": False,
+    "model.seeding": False,
+    "model.conv_filters": 2,
+    "model.time_bins": 2,
     "train.learning_rate": 0.5,
     "train.batch_size": 2,
     "train.epochs": 2,
     "train.patience": 2,
     "train.class_weights": False,
     "train.clip_norm": 1.0,
+    "train.source_weights": "a=2",
+    "face_train.image_size": 32,
+    "face_train.learning_rate": 0.5,
+    "face_train.batch_size": 2,
+    "face_train.epochs": 2,
+    "face_train.patience": 2,
+    "face_train.validation_share": 0.5,
+    "face_train.class_weights": False,
+    "face_train.flip": False,
+    "face_train.rotation": 0.0,
+    "face_train.zoom": 0.0,
+    "face_train.shift": 0.0,
+    "face_train.brightness": 0.0,
 }
 
 
@@ -210,7 +228,7 @@ def test_bounds(path, low, high, below, above):
 
 
 @pytest.mark.parametrize(
-    "path", ["train.batch_size", "train.learning_rate", "model.rnn_units"]
+    "path", ["train.batch_size", "train.learning_rate", "model.conv_filters"]
 )
 def test_other_numbers_are_positive(path):
     for value in (0, -1):

@@ -220,7 +220,8 @@ def test_the_newest_complete_version_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "broken", ["config", "labels", "random_weights", "info", "encoders"]
+    "broken",
+    ["config", "labels", "random_weights", "info", "encoders", "streams"],
 )
 def test_an_incomplete_description_is_refused(local, broken):
     values = {k: v for k, v in local.description.items() if k != broken}

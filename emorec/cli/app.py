@@ -9,6 +9,7 @@ one worked.
 import contextlib
 import errno
 import importlib
+import io
 import math
 import os
 import signal
@@ -53,6 +54,8 @@ _EXTRAS = {
     ),
     "tensorflow_serving": "install emorec[serving]",
     "skimage": "install emorec[sample]",
+    "matplotlib": "install emorec[charts]",
+    "openpyxl": "install emorec[xlsx]",
     "apache_beam": "install the versions of requirements.lock",
 }
 
@@ -63,6 +66,7 @@ class Terminated(KeyboardInterrupt):
 
 def run(command: str, args: list[str]) -> int:
     """Runs one command as an absl app; returns its exit code."""
+    _print_everything()
     module = importlib.import_module(f"emorec.cli.{command}")
     name = f"emorec {command}"
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in args):
@@ -201,6 +205,14 @@ def _quiet_libraries():
         warnings.simplefilter("ignore")
         # Worker processes start with this, not with the filter above.
         os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
+def _print_everything():
+    """Lets a terminal of few letters show any name, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        # Not where a program that calls us has put something else there.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _usage(name, module) -> str:

@@ -39,7 +39,7 @@ def main(args: list[str]) -> int:
         report = evaluate.report(data, _SPLIT.value, clips, description)
         report.write(_OUTPUT_DIR.value)
     _show(report)
-    options.announce_random(description["random_weights"])
+    options.announce_notes(description)
     return 0
 
 

@@ -47,6 +47,6 @@ def main(args: list[str]) -> int:
         )
     for name, difference in differences.items():
         print(f"{name}: largest difference of a probability {difference:.1e}")
-    options.announce_random(model.encoders.random_weights)
+    options.announce_notes(model.describe())
     print(folder)
     return 0

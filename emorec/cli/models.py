@@ -3,7 +3,8 @@
   emorec models
 
 Parameters are counted on the networks as they are built at the paper's sizes:
-face features of 2048, context features of 512, 8 classes.
+face features of 2048, context features of 512, maps of 2048 channels, a face
+classifier of 7 classes, 8 labels.
 """
 
 from absl import flags
@@ -15,6 +16,45 @@ FLAGS = flags.FlagValues()
 _JSON = flags.DEFINE_bool(
     "json", False, "Print JSON instead of a table.", flag_values=FLAGS
 )
+# Of the streams: in a cascade their order counts.
+_SEPARATORS = {True: " > ", False: " + "}
+
+
+def _row(system) -> dict:
+    """Returns what is to be said of one system."""
+    from emorec.models import presets
+
+    config = presets.resolve(ModelConfig(system=system.id))
+    members = []
+    if system.id == presets.ENSEMBLE:
+        members = [
+            presets.resolve(ModelConfig(m)) for m in presets.PAPER_MEMBERS
+        ]
+    model = presets.build(
+        config, presets.PAPER_SHAPES, presets.PAPER_CLASSES, members=members
+    )
+    inputs = presets.inputs_of(config, members)
+    return {
+        "system": system.id,
+        "name": system.title,
+        "inputs": list(inputs),
+        "streams": list(presets.streams_of(inputs)) if inputs else [],
+        "cascade": "attention" in model.output,
+        "sizes": _sizes(config, members),
+        "parameters": model.count_params(),
+        "paper_reports": system.paper.params if system.paper else None,
+    }
+
+
+def _sizes(config, members) -> str:
+    """Returns the sizes that decide a network, in words."""
+    if members:
+        return " + ".join(m.system for m in members)
+    if config.rnn_units:
+        return f"F {config.encoder_units}, H {config.rnn_units}"
+    if config.system == "cnn_2d3d":
+        return f"{config.conv_filters} filters, {config.time_bins} bins"
+    return "-"
 
 
 def main(args: list[str]) -> int:
@@ -23,38 +63,19 @@ def main(args: list[str]) -> int:
 
     from emorec.models import presets
 
-    sizes = {
-        "face": presets.PAPER_FACE_SIZE,
-        "context": presets.PAPER_CONTEXT_SIZE,
-    }
-    rows = []
-    for system in presets.SYSTEMS.values():
-        config = ModelConfig(system=system.id)
-        model = presets.build(config, sizes, presets.PAPER_CLASSES)
-        rows.append(
-            {
-                "system": system.id,
-                "name": system.title,
-                "streams": list(system.streams),
-                "encoder_units": config.encoder_units,
-                "rnn_units": config.rnn_units,
-                "parameters": model.count_params(),
-                "paper_reports": system.paper_params,
-            }
-        )
+    rows = [_row(system) for system in presets.SYSTEMS.values()]
     if _JSON.value:
         print(json.dumps(rows, indent=2))
         return 0
     cells = [
-        ("system", "name", "streams", "F", "H", "parameters", "paper reports")
+        ("system", "name", "streams", "sizes", "parameters", "paper reports")
     ]
     cells += [
         (
             r["system"],
             r["name"],
-            " > ".join(r["streams"]),
-            str(r["encoder_units"]),
-            str(r["rnn_units"]),
+            _SEPARATORS[r["cascade"]].join(r["streams"]) or "-",
+            r["sizes"],
             f"{r['parameters']:,}",
             r["paper_reports"] or "-",
         )

@@ -144,6 +144,13 @@ def announce_random(streams: Sequence[str], file: TextIO | None = None):
         )
 
 
+def announce_notes(description: dict, file: TextIO | None = None):
+    """Says what belongs to a model's answers; see `Bundle.describe`."""
+    announce_random(description["random_weights"], file)
+    for note in description["info"].get("notes", []):
+        print(f"note: {note}", file=file or sys.stdout, flush=True)
+
+
 def check_output(path: str | None) -> str | None:
     """Fails before the work where the result could not be written.
 

@@ -48,7 +48,7 @@ def main(args: list[str]) -> int:
     backend = options.make_backend(_BACKEND)
     # Without --output, standard output holds JSON Lines and nothing else.
     aside = sys.stdout if _OUTPUT.value else sys.stderr
-    options.announce_random(backend.description["random_weights"], aside)
+    options.announce_notes(backend.description, aside)
 
     from emorec import predict
     from emorec.evaluation import clip_report

@@ -8,7 +8,7 @@ start, end, identity and source. A run that was stopped goes on where it was.
 
 from absl import flags
 
-from emorec.cli import options
+from emorec.cli import encoder_flags, options
 from emorec.config import Config
 
 FLAGS = flags.FlagValues()
@@ -62,6 +62,7 @@ _OVERWRITE = flags.DEFINE_bool(
     "Begin anew, whatever data set the folder holds.",
     flag_values=FLAGS,
 )
+_ENCODERS = encoder_flags.define_names(FLAGS)
 _SET = options.define_set(FLAGS)
 _QUIET = options.define_quiet(FLAGS)
 
@@ -76,11 +77,15 @@ def _beam():
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
-    config = Config().override(_SET.value)
+    # Records hold pixels; the encoders named here are what `train` will use.
+    config = Config().override(
+        [*encoder_flags.assignments(_ENCODERS), *_SET.value]
+    )
 
     from emorec.data import manifest as manifests
     from emorec.data import prepare
 
+    encoder_flags.check(config)
     manifest = manifests.read(_MANIFEST.value, _LABELS.value, seed=_SEED.value)
     if manifest.drawn_split:
         print("split: drawn by identity, for rows that name none")

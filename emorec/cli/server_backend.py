@@ -44,10 +44,14 @@ class ServerBackend:
                 "by `emorec export`"
             ) from e
         self.config, self.labels = predict.parse_description(self.description)
+        self._streams = self.description["streams"]
 
     def predict(self, clips: Sequence[Clip]) -> list[predict.Answer]:
         outputs = self._client.jpegs(
-            [c.face for c in clips], [c.context for c in clips]
+            *(
+                [getattr(c, s) for c in clips] if s in self._streams else None
+                for s in ("face", "context")
+            )
         )
         return predict.split_answers(
             outputs["probabilities"],

@@ -3,12 +3,17 @@
   emorec train --data_dir=data --system=caca_rnn_a --output_dir=model
 
 The frozen CNNs' features are computed once and kept beside the records. A run
-that was stopped goes on from its last epoch.
+that was stopped goes on from its last epoch. An ensemble trains its members
+first, or takes trained ones, and fits their weights on the validation split:
+
+  emorec train --data_dir=data --system=ensemble --output_dir=both \
+      --members=caca_rnn_a,cnn_2d3d
 """
 
 from absl import flags
 
-from emorec.cli import options
+from emorec.cli import encoder_flags, options
+from emorec.errors import UsageError
 
 FLAGS = flags.FlagValues()
 _DATA_DIR = flags.DEFINE_string(
@@ -39,26 +44,16 @@ _SEED = flags.DEFINE_integer(
     upper_bound=2**31 - 1,
     flag_values=FLAGS,
 )
-_FACE_WEIGHTS = flags.DEFINE_string(
-    "face_weights",
+_MEMBERS = flags.DEFINE_list(
+    "members",
     None,
-    "The face encoder's weight file, or its folder.",
+    "Of --system=ensemble: ids of systems, which are trained in "
+    "OUTPUT/members, or model folders (default: those of the paper, "
+    "caca_rnn_mec2017 and cnn_2d3d).",
     flag_values=FLAGS,
 )
-_CONTEXT_WEIGHTS = flags.DEFINE_string(
-    "context_weights",
-    None,
-    "The context encoder's weight file, or its folder.",
-    flag_values=FLAGS,
-)
-_MISSING = flags.DEFINE_enum(
-    "missing_weights",
-    "error",
-    ["error", "random"],
-    "What to do where an encoder's published weights cannot be had; random "
-    "is for trying the software out, and is said wherever results are shown.",
-    flag_values=FLAGS,
-)
+_ENCODERS = encoder_flags.define_names(FLAGS)
+_WEIGHTS = encoder_flags.define_weights(FLAGS)
 _OVERWRITE = flags.DEFINE_bool(
     "overwrite",
     False,
@@ -71,29 +66,50 @@ _QUIET = options.define_quiet(FLAGS)
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
+    if _MEMBERS.value and _SYSTEM.value != "ensemble":
+        raise UsageError(
+            f"--members is for --system=ensemble. Received: {_SYSTEM.value}"
+        )
 
     from emorec.data import dataset
-    from emorec.features import encoder
-    from emorec.features.extract import Encoders
     from emorec.training import train
 
     data = dataset.load(_DATA_DIR.value)
-    config = train.training_config(data, _SYSTEM.value, _SET.value)
-    encoders = Encoders(
-        *(
-            encoder.create(
-                name,
-                path,
-                allow_random=_MISSING.value == "random",
-                crop_size=config.clip.crop_size,
-            )
-            for name, path in (
-                (config.features.face_encoder, _FACE_WEIGHTS.value),
-                (config.features.context_encoder, _CONTEXT_WEIGHTS.value),
-            )
-        )
+    config = _config(data, _SYSTEM.value)
+    arguments = _arguments()
+    members = ()
+    if config.model.system == "ensemble":
+        members, encoders = _obtain_members(data, arguments)
+    else:
+        from emorec.models import presets
+
+        inputs = presets.inputs_of(config.model)
+        encoders = encoder_flags.create(_WEIGHTS, config, inputs)
+    made = train.train(
+        data,
+        _OUTPUT_DIR.value,
+        config,
+        encoders,
+        members=members,
+        **arguments,
     )
-    options.announce_random(encoders.random_weights)
+    _show(made)
+    return 0
+
+
+def _config(data, system):
+    """The config of a system's run."""
+    from emorec.training import train
+
+    return train.training_config(
+        data,
+        system,
+        [*encoder_flags.assignments(_ENCODERS), *_SET.value],
+    )
+
+
+def _arguments() -> dict:
+    """What the run, and each member's, is given."""
     bars = {}
 
     def on_features(split, done, total):
@@ -108,23 +124,48 @@ def main(args: list[str]) -> int:
             text = "  ".join(f"{k} {v:.4f}" for k, v in figures.items())
             print(f"epoch {epoch + 1:>3}  {text}", flush=True)
 
-    made = train.train(
+    return {
+        "seed": _SEED.value,
+        "overwrite": _OVERWRITE.value,
+        "on_features": on_features,
+        "on_epoch": on_epoch,
+    }
+
+
+def _obtain_members(data, arguments):
+    """Trains or loads the members; returns them and their encoders."""
+    from emorec.models import presets
+    from emorec.training import members
+
+    names = _MEMBERS.value or presets.PAPER_MEMBERS
+    configs = {n: _config(data, n) for n in names if n in presets.SYSTEMS}
+    inputs = [i for c in configs.values() for i in presets.inputs_of(c.model)]
+    encoders = encoder_flags.create(_WEIGHTS, _config(data, "ensemble"), inputs)
+    made = members.obtain(
+        names,
         data,
         _OUTPUT_DIR.value,
-        config,
+        configs.__getitem__,
         encoders,
-        seed=_SEED.value,
-        overwrite=_OVERWRITE.value,
-        on_features=on_features,
-        on_epoch=on_epoch,
+        **arguments,
     )
-    best = made.info["best"]
-    name = "val_loss" if "val_loss" in best else "loss"
-    print(
-        f"{made.system}: {made.model.count_params():,} parameters, best epoch "
-        f"{made.info['best_epoch'] + 1} of {made.info['epochs']} "
-        f"({name} {best[name]:.4f})"
-    )
-    if name == "loss":
-        print("no validation clips: the training loss chose the epoch")
-    return 0
+    return made, members.encoders_of(made)
+
+
+def _show(made):
+    """Prints what was made."""
+    info = made.info
+    text = f"{made.system}: {made.model.count_params():,} parameters"
+    for member in info.get("members", []):
+        text += f"\n  {member['weight']:.4f} x {member['system']}"
+    if info["epochs"]:
+        name = "val_loss" if "val_loss" in info["best"] else "loss"
+        text += (
+            f", best epoch {info['best_epoch'] + 1} of {info['epochs']} "
+            f"({name} {info['best'][name]:.4f})"
+        )
+        if name == "loss":
+            text += "\nno validation clips: the training loss chose the epoch"
+    print(text)
+    for note in info["notes"]:
+        print(note)

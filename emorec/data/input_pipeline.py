@@ -6,18 +6,23 @@ sees what an uninterrupted one would have seen.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import keys
+from emorec.data import keys, mixing
+from emorec.data.feature_files import FeatureFiles, shapes_of
 from emorec.video.reader import CELL_TOLERANCE
 
 # Of a clip too short to cut, at most this share is skipped at its beginning
 # when a random first frame is drawn. Ours.
 MAX_SKIPPED = 0.25
+# Bounds of the shuffle's buffer: bytes of the longest records, and records.
+SHUFFLE_BYTES = 512 << 20
+SHUFFLE_RECORDS = (16, 2048)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,16 +142,16 @@ def draw(
     return chosen[first : first + sampling.clip_frames], phase, first
 
 
-def feature_spec(dims: dict[str, int]) -> dict:
+def _spec(shapes: dict[str, tuple[int, ...]]) -> dict:
     """Returns the parse spec of a record of features.
 
     Args:
-        dims: Feature size of each stream, `{"face": Df, "context": Dc}`.
+        shapes: Input -> shape of a step.
     """
 
-    def floats(size):
+    def floats(shape):
         return tf.io.FixedLenSequenceFeature(
-            size, tf.float32, allow_missing=True
+            shape, tf.float32, allow_missing=True
         )
 
     return {
@@ -154,27 +159,44 @@ def feature_spec(dims: dict[str, int]) -> dict:
         keys.CLIP_START: tf.io.FixedLenFeature((), tf.float32),
         keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64),
         keys.FRAME_TIME: floats(()),
-        keys.FACE_FEATURES: floats((dims["face"],)),
-        keys.CONTEXT_FEATURES: floats((dims["context"],)),
+        **{keys.feature_key(n): floats(s) for n, s in shapes.items()},
     }
 
 
-def _example(parsed, indices):
+def _read(sources: Sequence[FeatureFiles]) -> tf.data.Dataset:
+    """Reads the records of the same clips side by side, as strings [S]."""
+    return tf.data.Dataset.zip(
+        tuple(tf.data.TFRecordDataset(list(s.files)) for s in sources)
+    ).map(lambda *data: tf.stack(data))
+
+
+def _parse(data, sources) -> dict:
+    """Parses one clip's records, one from each source."""
+    parsed = {}
+    for i, source in enumerate(sources):
+        found = tf.io.parse_single_example(data[i], _spec(source.holds))
+        if i:
+            # Files of two data sets would give one clip's face to another.
+            tf.debugging.assert_equal(
+                parsed[keys.CLIP_ID],
+                found[keys.CLIP_ID],
+                "the records of features are not of the same clips",
+            )
+        parsed |= found
+    return parsed
+
+
+def _example(parsed, indices, shapes):
     inputs = {
-        "face_features": tf.gather(parsed[keys.FACE_FEATURES], indices),
-        "context_features": tf.gather(parsed[keys.CONTEXT_FEATURES], indices),
-        "mask": tf.ones_like(indices, tf.bool),
+        name: tf.gather(parsed[keys.feature_key(name)], indices)
+        for name in shapes
     }
+    inputs["mask"] = tf.ones_like(indices, tf.bool)
     return inputs, parsed[keys.CLIP_LABEL_ID]
 
 
-def _padded(dataset, batch_size):
-    return dataset.padded_batch(batch_size)
-
-
 def training_epoch(
-    files: Sequence[str],
-    dims: dict[str, int],
+    sources: Sequence[FeatureFiles],
     config: Config,
     seed: int,
     epoch: int,
@@ -182,44 +204,54 @@ def training_epoch(
     """One epoch of training: shuffled, sampled at random, batched.
 
     Args:
-        files: Records of features; clips without a face or a label are left
-            out.
-        dims: Feature size of each stream.
-        config: Its sampling and batch size.
+        sources: Records of features; clips without a face or a label are
+            left out.
+        config: Its sampling, batch size and weights of sources.
         seed: Of the run.
         epoch: Its number, from 0.
 
     Yields:
-        `({face_features f32 [B, T, Df], context_features f32 [B, T, Dc],
-        mask bool [B, T]}, label_id int64 [B])`, T the longest of the batch.
+        `({input f32 [B, T, ...] for each that the sources hold, mask bool
+        [B, T]}, label_id int64 [B])`, T the longest of the batch.
     """
     sampling = Sampling.of(config)
+    shapes = shapes_of(sources)
     base = tf.random.experimental.stateless_fold_in(
         tf.constant([seed, 0], tf.int32), epoch
     )
 
     def sample(index, data):
-        parsed = tf.io.parse_single_example(data, feature_spec(dims))
+        parsed = _parse(data, sources)
         indices, _, _ = draw(
             parsed[keys.FRAME_TIME],
             parsed[keys.CLIP_START],
             tf.random.experimental.stateless_fold_in(base, index),
             sampling,
         )
-        return _example(parsed, indices)
+        return _example(parsed, indices, shapes)
 
-    data = tf.data.TFRecordDataset(list(files)).filter(_trainable)
-    # Features of 2,048 clips are about 150 MB at the paper's sizes.
+    data = _read(sources).filter(_trainable)
+    data = mixing.weigh(data, config.train.source_weights, seed, epoch)
     data = data.shuffle(
-        2048, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False
+        _buffer(shapes, config),
+        seed=seed * 1_000_003 + epoch,
+        reshuffle_each_iteration=False,
     )
     data = data.enumerate().map(sample, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(data, config.train.batch_size).prefetch(tf.data.AUTOTUNE)
+    return data.padded_batch(config.train.batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _buffer(shapes, config) -> int:
+    """Records that are shuffled together, so that memory stays bounded."""
+    floats = sum(math.prod(shape) for shape in shapes.values())
+    longest = max(4 * floats * config.data.train_frames, 1)
+    low, high = SHUFFLE_RECORDS
+    return min(max(SHUFFLE_BYTES // longest, low), high)
 
 
 def _trainable(data):
     parsed = tf.io.parse_single_example(
-        data,
+        data[0],
         {
             keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64),
             keys.FRAMES_WITH_FACE: tf.io.FixedLenFeature((), tf.int64),
@@ -230,31 +262,39 @@ def _trainable(data):
     )
 
 
-def class_counts(files: Sequence[str], classes: int) -> np.ndarray:
-    """Counts the clips of each class that a training epoch sees.
+def class_counts(
+    sources: Sequence[FeatureFiles], classes: int, weights: str = ""
+) -> np.ndarray:
+    """Counts the clips of each class that a training epoch sees on average.
 
     Args:
-        files: Records of features.
+        sources: Records of features.
         classes: K.
+        weights: `train.source_weights`.
 
     Returns:
-        int64 [K].
+        float64 [K].
     """
+    of_source = mixing.parse(weights)
 
-    def label_id(data):
-        spec = {keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64)}
-        return tf.io.parse_single_example(data, spec)[keys.CLIP_LABEL_ID]
+    def label(data):
+        spec = {
+            keys.CLIP_LABEL_ID: tf.io.FixedLenFeature((), tf.int64),
+            keys.CLIP_SOURCE: tf.io.FixedLenFeature((), tf.string),
+        }
+        parsed = tf.io.parse_single_example(data[0], spec)
+        return parsed[keys.CLIP_LABEL_ID], parsed[keys.CLIP_SOURCE]
 
-    data = tf.data.TFRecordDataset(list(files)).filter(_trainable)
-    counts = np.zeros(classes, np.int64)
-    for ids in data.map(label_id).batch(1024).as_numpy_iterator():
-        counts += np.bincount(ids, minlength=classes)
+    data = _read(sources[:1]).filter(_trainable).map(label)
+    counts = np.zeros(classes)
+    for ids, names in data.batch(1024).as_numpy_iterator():
+        shares = [of_source.get(name.decode(), 1.0) for name in names]
+        counts += np.bincount(ids, shares, minlength=classes)
     return counts
 
 
 def evaluation_clips(
-    files: Sequence[str],
-    dims: dict[str, int],
+    sources: Sequence[FeatureFiles],
     config: Config,
     *,
     trainable_only: bool = False,
@@ -266,19 +306,20 @@ def evaluation_clips(
         mask; `trainable_only` leaves such clips out.
     """
     sampling = Sampling.of(config)
+    shapes = shapes_of(sources)
 
     def sample(data):
-        parsed = tf.io.parse_single_example(data, feature_spec(dims))
+        parsed = _parse(data, sources)
         indices = select(
             parsed[keys.FRAME_TIME],
             parsed[keys.CLIP_START],
             tf.constant(0),
             sampling,
         )
-        return _example(parsed, indices[: sampling.clip_frames])
+        return _example(parsed, indices[: sampling.clip_frames], shapes)
 
-    data = tf.data.TFRecordDataset(list(files))
+    data = _read(sources)
     if trainable_only:
         data = data.filter(_trainable)
     data = data.map(sample, num_parallel_calls=tf.data.AUTOTUNE)
-    return _padded(data, config.train.batch_size).prefetch(tf.data.AUTOTUNE)
+    return data.padded_batch(config.train.batch_size).prefetch(tf.data.AUTOTUNE)

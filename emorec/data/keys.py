@@ -1,7 +1,7 @@
 """Keys of the records: one tf.train.Example holds one clip of one track.
 
 A record of frames has the first two groups; a record of features has the
-first and the third. n is the number of frames with a face.
+first and some of the third. n is the number of frames with a face.
 """
 
 # What both kinds hold.
@@ -25,8 +25,25 @@ CONFIG_HASH = "config/hash"  # string; `Config.data_hash()`
 FACE_JPEG = "face/jpeg"  # n strings
 CONTEXT_JPEG = "context/jpeg"  # n strings
 
-# Records of features.
+# Records of features: any of these, n steps each (`feature_key`).
 FACE_FEATURES = "face/features"  # n x Df floats
 CONTEXT_FEATURES = "context/features"  # n x Dc floats
+FACE_MAPS = "face/maps"  # n x h x w x C floats
+FACE_PROBABILITIES = "face/probabilities"  # n x M floats
 FACE_ENCODER = "face/encoder"  # string; the encoder's hash
 CONTEXT_ENCODER = "context/encoder"  # string; the encoder's hash
+
+
+def feature_key(name: str) -> str:
+    """Returns the key of a network's input: `face_maps` is `face/maps`."""
+    return name.replace("_", "/", 1)
+
+
+def jpeg_key(stream: str) -> str:
+    """Returns the key of a stream's crops."""
+    return f"{stream}/jpeg"
+
+
+def encoder_key(stream: str) -> str:
+    """Returns the key of the hash of a stream's encoder."""
+    return f"{stream}/encoder"

@@ -16,6 +16,7 @@ from emorec.data import dataset, files, input_pipeline, keys, records, shards
 from emorec.errors import RecordError
 from emorec.evaluation import metrics as measures
 from emorec.features import extract
+from emorec.training import fitted
 from emorec.training.bundle import Bundle
 
 # Records asked for at once. A dense one, for training, holds about 15 MB.
@@ -66,27 +67,26 @@ def with_bundle(
     dataset.check_fits(data, bundle.config, bundle.labels, "this model")
     row_frames = _row_frames(data, split)
     features = extract.extract(
-        data, split, bundle.encoders, bundle.config, progress=progress
-    )
-    batches = input_pipeline.evaluation_clips(
-        features, bundle.encoders.dims, bundle.config
+        data,
+        split,
+        bundle.encoders,
+        bundle.inputs,
+        bundle.config,
+        progress=progress,
     )
     probabilities = [
-        _softmax(bundle.model(inputs, training=False)["logits"].numpy())
-        for inputs, _ in batches
+        fitted.softmax(bundle.model(inputs, training=False)["logits"].numpy())
+        for inputs, _ in input_pipeline.evaluation_clips(
+            features, bundle.config
+        )
     ]
-    examples = (e for shard in features for e in records.read(shard))
+    examples = (e for shard in features[0].files for e in records.read(shard))
     return [
         _prediction(data, example, answer, row_frames)
         for example, answer in zip(
             examples, np.concatenate(probabilities), strict=True
         )
     ]
-
-
-def _softmax(logits):
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def with_backend(
@@ -219,6 +219,7 @@ class Report:
             "data_fingerprint": self.fingerprint,
             "system": self.description["system"],
             "random_weights": self.description["random_weights"],
+            "notes": self.description["info"].get("notes", []),
             "frames_with_face_share": self.coverage,
             "unreadable_videos": self.unreadable,
             "metrics": self.metrics.to_dict(),

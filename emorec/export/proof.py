@@ -194,26 +194,23 @@ def _clip(rng, frames, size, config) -> Clip:
 def _of_clips(bundle, clips, rng) -> dict[str, dict]:
     longest = max(c.frames_with_face for c in clips)
     counts = np.array([c.frames_with_face for c in clips])
-    dims = bundle.encoders.dims
-    shape = (len(clips), longest)
     features = {
-        name: np.abs(rng.normal(size=(*shape, dims[name]))).astype(np.float32)
-        for name in dims
+        name: np.abs(
+            rng.normal(
+                size=(len(clips), longest, *bundle.encoders.shapes[name])
+            )
+        ).astype(np.float32)
+        for name in bundle.inputs
     }
     examples = [
         records.to_example(c, clip_id=str(i)) for i, c in enumerate(clips)
     ]
-    described = []
-    for i, example in enumerate(examples):
-        other = tf.train.Example.FromString(example.SerializeToString())
-        for key, name in (
-            (keys.FACE_FEATURES, "face"),
-            (keys.CONTEXT_FEATURES, "context"),
-        ):
-            other.features.feature[key].float_list.value.extend(
-                features[name][i, : counts[i]].reshape(-1)
-            )
-        described.append(other.SerializeToString())
+    described = [
+        _described(
+            bundle, example, {n: v[i, : counts[i]] for n, v in features.items()}
+        )
+        for i, example in enumerate(examples)
+    ]
     return {
         "serving_default": {
             "examples": np.array(
@@ -222,16 +219,30 @@ def _of_clips(bundle, clips, rng) -> dict[str, dict]:
         },
         "feature_examples": {"examples": np.array(described, object)},
         "features": {
-            "face_features": features["face"],
-            "context_features": features["context"],
+            **features,
             "mask": np.arange(longest)[None] < counts[:, None],
         },
         "jpegs": {
-            "face": _padded([c.face for c in clips], longest),
-            "context": _padded([c.context for c in clips], longest),
+            s: _padded([getattr(c, s) for c in clips], longest)
+            for s in bundle.streams
         },
         "describe": {"query": np.array([b""] * len(clips), object)},
     }
+
+
+def _described(bundle, example, features) -> bytes:
+    """Returns a record of frames as one of features too."""
+    made = tf.train.Example.FromString(example.SerializeToString())
+    feature = made.features.feature
+    for name, values in features.items():
+        feature[keys.feature_key(name)].float_list.value.extend(
+            values.reshape(-1)
+        )
+    for stream, encoder in bundle.encoders.items():
+        feature[keys.encoder_key(stream)].bytes_list.value.append(
+            encoder.hash.encode()
+        )
+    return made.SerializeToString()
 
 
 def _padded(rows, length) -> np.ndarray:

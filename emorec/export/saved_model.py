@@ -17,6 +17,7 @@ import tensorflow as tf
 from emorec.data import files
 from emorec.errors import ExportError
 from emorec.export import proof, signatures
+from emorec.features import encoders
 from emorec.training.bundle import Bundle
 
 DESCRIPTION = "emorec.json"
@@ -96,8 +97,8 @@ def _staging(base, version):
 def _write(bundle, folder):
     archive = keras.export.ExportArchive()
     archive.track(bundle.model)
-    archive.track(bundle.encoders.face.model)
-    archive.track(bundle.encoders.context.model)
+    for stream, encoder in bundle.encoders.items():
+        archive.track(encoder.part(*encoders.kinds_of(bundle.inputs, stream)))
     for name, signature in signatures.build(bundle).items():
         archive.add_endpoint(
             name, signature.function, input_signature=signature.inputs

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from emorec.data import input_pipeline, keys, records
+from emorec.features import encoders
 from emorec.training.bundle import Bundle
 
 # Frames decoded and encoded at once: bounds a request's memory (SqueezeNet's
@@ -33,32 +34,26 @@ def build(bundle: Bundle) -> dict[str, Signature]:
 
     All but `describe` give `probabilities` f32 [B, K], `logits` f32 [B, K],
     `labels` string [B, K] and, where the system has one, `attention` f32
-    [B, T, T]. The probabilities of a clip without any frame are all 0.
+    [B, T, T]. A system lacks the inputs of a stream that it does not read.
+    The probabilities of a clip without any frame are all 0.
     """
     graph = _Graph(bundle)
-    strings = (None, None)
-    features = bundle.encoders.dims
+    steps = (None, None)
+    examples = (_spec("examples", (None,), tf.string),)
+    shapes = bundle.encoders.shapes
     return {
-        "serving_default": Signature(
-            graph.serving_default, (_spec("examples", (None,), tf.string),)
-        ),
-        "feature_examples": Signature(
-            graph.feature_examples, (_spec("examples", (None,), tf.string),)
-        ),
+        "serving_default": Signature(graph.serving_default, examples),
+        "feature_examples": Signature(graph.feature_examples, examples),
         "features": Signature(
             graph.features,
             (
-                _spec("face_features", (*strings, features["face"])),
-                _spec("context_features", (*strings, features["context"])),
-                _spec("mask", strings, tf.bool),
+                *(_spec(n, (*steps, *shapes[n])) for n in bundle.inputs),
+                _spec("mask", steps, tf.bool),
             ),
         ),
         "jpegs": Signature(
             graph.jpegs,
-            (
-                _spec("face", strings, tf.string),
-                _spec("context", strings, tf.string),
-            ),
+            tuple(_spec(s, steps, tf.string) for s in bundle.streams),
         ),
         "describe": Signature(
             graph.describe, (_spec("query", (None,), tf.string),)
@@ -83,86 +78,111 @@ class _Graph:
         strings = tf.io.FixedLenSequenceFeature(
             (), tf.string, allow_missing=True, default_value=""
         )
+        names = {s: keys.jpeg_key(s) for s in self._bundle.streams}
         parsed, indices, mask = self._parse(
-            examples, {keys.FACE_JPEG: strings, keys.CONTEXT_JPEG: strings}
+            examples, dict.fromkeys(names.values(), strings)
         )
         return self._pixels(
-            tf.gather(parsed[keys.FACE_JPEG], indices, batch_dims=1),
-            tf.gather(parsed[keys.CONTEXT_JPEG], indices, batch_dims=1),
+            {
+                stream: tf.gather(parsed[key], indices, batch_dims=1)
+                for stream, key in names.items()
+            },
             mask,
-            (f"`{keys.FACE_JPEG}`", f"`{keys.CONTEXT_JPEG}`"),
+            names,
         )
 
     def feature_examples(self, examples):
         """Serialized records of features, string [B]."""
-        dims = self._bundle.encoders.dims
-
-        def floats(size):
-            return tf.io.FixedLenSequenceFeature(
-                (size,), tf.float32, allow_missing=True
+        bundle = self._bundle
+        hashes = {
+            keys.encoder_key(stream): encoder.hash
+            for stream, encoder in bundle.encoders.items()
+        }
+        floats = {
+            keys.feature_key(name): tf.io.FixedLenSequenceFeature(
+                bundle.encoders.shapes[name], tf.float32, allow_missing=True
             )
-
+            for name in bundle.inputs
+        }
         parsed, indices, mask = self._parse(
             examples,
             {
-                keys.FACE_FEATURES: floats(dims["face"]),
-                keys.CONTEXT_FEATURES: floats(dims["context"]),
+                **floats,
+                **{
+                    key: tf.io.FixedLenFeature((), tf.string, "")
+                    for key in hashes
+                },
             },
         )
+        with tf.control_dependencies(
+            [
+                _check_encoder(parsed[key], hash_, key)
+                for key, hash_ in hashes.items()
+            ]
+        ):
+            mask = tf.identity(mask)
         return self._answer(
-            tf.gather(parsed[keys.FACE_FEATURES], indices, batch_dims=1),
-            tf.gather(parsed[keys.CONTEXT_FEATURES], indices, batch_dims=1),
+            {
+                name: tf.gather(
+                    parsed[keys.feature_key(name)], indices, batch_dims=1
+                )
+                for name in bundle.inputs
+            },
             mask,
         )
 
-    def features(self, face_features, context_features, mask):
-        """Feature vectors f32 [B, T, Df] and [B, T, Dc], mask bool [B, T]."""
+    def features(self, *arguments):
+        """What the encoders give, f32 [B, T, ...] each; mask bool [B, T]."""
+        *values, mask = arguments
+        inputs = dict(zip(self._bundle.inputs, values, strict=True))
         with tf.control_dependencies(
             [
-                _check(
-                    tf.reduce_all(
-                        mask
-                        == tf.sequence_mask(_counts(mask), tf.shape(mask)[1])
-                    ),
+                _check_prefix(
+                    mask,
                     "`mask` must be a prefix mask: True n times, then False",
                 ),
-                _check_equal(mask, face_features, "mask", "face_features"),
-                _check_equal(
-                    mask, context_features, "mask", "context_features"
+                *(
+                    _check_equal(mask, value, "mask", name)
+                    for name, value in inputs.items()
                 ),
             ]
         ):
             mask = tf.identity(mask)
-        return self._answer(face_features, context_features, mask)
+        return self._answer(inputs, mask)
 
-    def jpegs(self, face, context):
+    def jpegs(self, *streams):
         """Crops as JPEG, string [B, T] each; "" is padding."""
-        mask = tf.strings.length(face) > 0
-        same = tf.strings.length(context) > 0
+        first, *others = names = self._bundle.streams
+        jpegs = dict(zip(names, streams, strict=True))
+        mask = tf.strings.length(jpegs[first]) > 0
         with tf.control_dependencies(
             [
-                _check_equal(face, context, "face", "context"),
+                _check_equal(jpegs[first], jpegs[name], first, name)
+                for name in others
             ]
         ):
             mask = tf.identity(mask)
         with tf.control_dependencies(
             [
-                _check(
-                    tf.reduce_all(mask == same),
-                    "`face` and `context` must have frames at the same steps",
+                *(
+                    _check(
+                        tf.reduce_all(
+                            mask == (tf.strings.length(jpegs[n]) > 0)
+                        ),
+                        f"`{first}` and `{n}` must have frames at the same "
+                        "steps",
+                    )
+                    for n in others
                 ),
-                _check(
-                    tf.reduce_all(
-                        mask
-                        == tf.sequence_mask(_counts(mask), tf.shape(mask)[1])
-                    ),
-                    "`face` must hold its frames first, then empty strings "
-                    "as padding",
+                _check_prefix(
+                    mask,
+                    f"`{first}` must hold its frames first, then empty "
+                    "strings as padding",
                 ),
             ]
         ):
             mask = tf.identity(mask)
-        return self._pixels(face, context, mask, ("`face`", "`context`"))
+        return self._pixels(jpegs, mask, {n: n for n in names})
 
     def describe(self, query):
         """What the model is, for clients; any string [B] as the query.
@@ -194,55 +214,66 @@ class _Graph:
         )
         return parsed, indices, mask
 
-    def _pixels(self, face, context, mask, names):
-        """JPEG crops [B, T] to the answer; padding is never decoded.
+    def _pixels(self, jpegs, mask, names):
+        """JPEG crops [B, T] of each stream to the answer.
 
-        `names` are those of the two streams, for messages.
+        Padding is never decoded. `names` are the streams' in messages.
         """
         with tf.control_dependencies(
             [
-                _check_jpegs(jpegs, mask, name)
-                for jpegs, name in zip((face, context), names)
+                _check_jpegs(jpegs[s], mask, f"`{name}`")
+                for s, name in names.items()
             ]
         ):
             mask = tf.identity(mask)
         where = tf.where(mask)
         shape = tf.cast(tf.shape(mask), tf.int64)
-        encoders = self._bundle.encoders
-        features = [
-            self._encode(encoder, tf.boolean_mask(jpegs, mask), where, shape)
-            for encoder, jpegs in (
-                (encoders.face, face),
-                (encoders.context, context),
+        inputs = {}
+        for stream, encoder in self._bundle.encoders.items():
+            inputs |= self._encode(
+                stream,
+                encoder,
+                tf.boolean_mask(jpegs[stream], mask),
+                where,
+                shape,
             )
-        ]
-        return self._answer(*features, mask)
+        return self._answer(inputs, mask)
 
-    def _encode(self, encoder, jpegs, where, shape):
+    def _encode(self, stream, encoder, jpegs, where, shape):
+        """Runs an encoder once for all that the network reads of it."""
+        kinds = encoders.kinds_of(self._bundle.inputs, stream)
+        part = encoder.part(*kinds)
+        sizes = [encoder.outputs[kind] for kind in kinds]
         count = tf.shape(jpegs)[0]
-        chunks = tf.TensorArray(
-            tf.float32, size=0, dynamic_size=True, infer_shape=False
-        )
+        # A first chunk of no frames, so that concat() has one.
+        chunks = [
+            tf.TensorArray(
+                tf.float32, size=0, dynamic_size=True, infer_shape=False
+            ).write(0, tf.zeros((0, *size)))
+            for size in sizes
+        ]
 
-        def body(i, chunks):
-            part = jpegs[i * CHUNK_FRAMES : (i + 1) * CHUNK_FRAMES]
-            images = records.decode_jpegs(part, self._size)
-            return i + 1, chunks.write(i, encoder.model(images))
+        def body(i, *chunks):
+            images = records.decode_jpegs(
+                jpegs[i * CHUNK_FRAMES : (i + 1) * CHUNK_FRAMES], self._size
+            )
+            made = part(images)
+            return i + 1, *(c.write(i, made[k]) for c, k in zip(chunks, kinds))
 
-        _, chunks = tf.while_loop(
-            lambda i, _: i * CHUNK_FRAMES < count,
-            body,
-            # A first chunk of no frames, so that concat() has one.
-            (0, chunks.write(0, tf.zeros((0, encoder.dim)))),
+        _, *chunks = tf.while_loop(
+            lambda i, *_: i * CHUNK_FRAMES < count, body, (0, *chunks)
         )
-        flat = tf.ensure_shape(chunks.concat(), (None, encoder.dim))
-        return tf.scatter_nd(where, flat, tf.concat([shape, [encoder.dim]], 0))
+        return {
+            f"{stream}_{kind}": tf.scatter_nd(
+                where,
+                tf.ensure_shape(chunk.concat(), (None, *size)),
+                tf.concat([shape, tf.constant(size, tf.int64)], 0),
+            )
+            for kind, size, chunk in zip(kinds, sizes, chunks)
+        }
 
-    def _answer(self, face, context, mask):
-        outputs = self._bundle.model(
-            {"face_features": face, "context_features": context, "mask": mask},
-            training=False,
-        )
+    def _answer(self, inputs, mask):
+        outputs = self._bundle.model({**inputs, "mask": mask}, training=False)
         logits = outputs["logits"]
         answered = tf.reduce_any(mask, axis=1)[:, None]
         names = tf.constant([list(self._bundle.labels.names)])
@@ -262,6 +293,19 @@ def _counts(mask):
 
 def _check(condition, message):
     return tf.debugging.Assert(condition, [message])
+
+
+def _check_prefix(mask, message):
+    prefix = tf.sequence_mask(_counts(mask), tf.shape(mask)[1])
+    return _check(tf.reduce_all(mask == prefix), message)
+
+
+def _check_encoder(found, hash_, key):
+    # Features of another CNN have the right shape and mean nothing.
+    return _check(
+        tf.reduce_all((found == hash_) | (found == "")),
+        f"`{key}` must be {hash_}: these features are another encoder's",
+    )
 
 
 def _check_jpegs(jpegs, mask, name):

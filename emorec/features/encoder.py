@@ -1,158 +1,130 @@
-"""Frozen image encoders: uint8 images in, one feature vector each out."""
+"""Frozen image encoders: uint8 images in; features, maps or answers out."""
 
-import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
 
 import keras
 import numpy as np
 
 from emorec.config import ClipConfig, FeatureConfig
 from emorec.errors import ConfigError, ModelError, WeightsError
-from emorec.features import mini_xception, squeezenet, weights
+from emorec.features import (
+    keras_cut,
+    keras_file,
+    layer_weights,
+    resnet50,
+    weights,
+)
+from emorec.features.encoder_presets import (
+    PRESETS,
+    EncoderPreset,
+    preset_of,
+    randomise,
+)
 
 JSON_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.weights.h5"
-_FORMAT = 1
-_MAX_JSON_BYTES = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderPreset:
-    """An architecture, its preprocessing and its published weights.
-
-    Attributes:
-        id: The name in the config and in files.
-        dim: D, number of features.
-        maps: (h, w, C) of the maps before the pooling.
-        version: Of the preprocessing and the graph.
-        build: (input_shape) -> functional model, uint8 [B, s, s, 3] -> dict
-            of f32 `maps` [B, h, w, C] and `features` [B, D].
-        load_weights: (model, path) -> None.
-        source: The published file.
-        pixel_std: Spread of preprocessed natural images. Random first layers
-            are divided by it, so that features are of order 1.
-    """
-
-    id: str
-    dim: int
-    maps: tuple[int, int, int]
-    version: int
-    build: Callable
-    load_weights: Callable
-    source: weights.WeightsSource
-    pixel_std: float
-
-
-PRESETS = {
-    preset.id: preset
-    for preset in (
-        EncoderPreset(
-            id="squeezenet",
-            dim=squeezenet.MAPS[-1],
-            maps=squeezenet.MAPS,
-            version=squeezenet.VERSION,
-            build=squeezenet.build,
-            load_weights=squeezenet.load_weights,
-            source=weights.SQUEEZENET,
-            pixel_std=64.0,
-        ),
-        EncoderPreset(
-            id="mini_xception",
-            dim=mini_xception.MAPS[-1],
-            maps=mini_xception.MAPS,
-            version=mini_xception.VERSION,
-            build=mini_xception.build,
-            load_weights=mini_xception.load_weights,
-            source=weights.MINI_XCEPTION,
-            pixel_std=0.5,
-        ),
-    )
-}
-
-
-def preset_of(preset_id: str) -> EncoderPreset:
-    """Returns the preset of that id.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if preset_id not in PRESETS:
-        raise ConfigError(
-            f"`encoder` must be one of {', '.join(PRESETS)}. "
-            f"Received: {preset_id!r}"
-        )
-    return PRESETS[preset_id]
+KERAS_FILE = "encoder.keras"
+# `Encoder.id` of every encoder that is no preset.
+FILE_ID = "keras_file"
+_FORMAT = 2
+_MAX_JSON_BYTES = 1 << 18
 
 
 class Encoder:
     """A frozen CNN with its preprocessing; make one by `create` or `load`.
 
     Attributes:
-        id: The preset's id.
-        dim: D, number of features.
-        maps: (h, w, C) of the maps; `features` is their mean over h and w.
+        id: The preset's id, or `keras_file`.
         crop_size: s, height and width of the images, pixels.
-        model: Functional model, uint8 [N, s, s, 3] -> f32 [N, D].
-        maps_model: Functional model, uint8 [N, s, s, 3] -> f32 [N, h, w, C].
+        outputs: The kinds of answer that it gives, each with its shape
+            without N: `features` (D,), `maps` (h, w, C), whose mean over
+            the places the features of a preset are, and `probabilities`
+            (K,).
+        labels: The K names of `probabilities`; () where there are none or
+            they are not known.
         weights: Where the weights come from: `name`, `sha256`, `licence`,
-            `origin` and `random`. Random ones have `seed` and no `sha256`.
-        hash: 16 hex digits over the id, the version and the weights.
+            `origin` and `random`. Random ones have `seed` and no `sha256`;
+            a Keras file may have a `note`.
+        hash: 16 hex digits over the id, the version, the preprocessing, the
+            architecture and the weights.
     """
 
     def __init__(
         self,
-        preset: EncoderPreset,
         network: keras.Model,
         provenance: dict,
         crop_size: int,
+        *,
+        preset: EncoderPreset | None = None,
+        file: keras_file.Classifier | None = None,
+        labels: tuple[str, ...] = (),
     ):
         network.trainable = False
-        self.id = preset.id
-        self.dim = preset.dim
-        self.maps = preset.maps
+        self.id = FILE_ID if preset is None else preset.id
         self.crop_size = crop_size
+        self.outputs = {
+            kind: tuple(network.output[kind].shape[1:])
+            for kind in sorted(network.output)
+        }
+        self.labels = labels if "probabilities" in self.outputs else ()
         self.weights = dict(provenance)
-        self.model = _output(network, "features")
-        self.maps_model = _output(network, "maps")
-        self.hash = _hash(preset, network)
+        self.hash = _hash(preset, network) if file is None else file.hash
         self._network = network
+        self._file = file
+        self._parts = {}
+
+    def part(self, *kinds: str) -> keras.Model:
+        """Returns a model that gives some kinds of answer in one pass.
+
+        Args:
+            *kinds: Some of `outputs`.
+
+        Returns:
+            A functional model, uint8 [N, s, s, 3] -> dict of kind -> f32
+            [N, ...]; the same one for the same kinds.
+
+        Raises:
+            ModelError: The encoder lacks a kind, or none is asked for.
+        """
+        for kind in kinds or ("no kind",):
+            if kind not in self.outputs:
+                raise ModelError(
+                    f"the encoder {self.id} ({self.weights['name']}) gives "
+                    f"{', '.join(self.outputs)}. Received: {kind!r}; choose "
+                    "another encoder or another system"
+                )
+        key = tuple(sorted(set(kinds)))
+        if key not in self._parts:
+            output = {kind: self._network.output[kind] for kind in key}
+            model = keras.Model(self._network.input, output, name=self.id)
+            if keras.backend.backend() == "tensorflow":
+                # XLA makes these CNNs slower on a CPU (measured: 0.46 to
+                # 0.66 times) and would compile again for every batch size.
+                # JAX has nothing else.
+                model.jit_compile = False
+            self._parts[key] = model
+        return self._parts[key]
 
     def encode(
-        self, images: np.ndarray, batch: int = FeatureConfig.batch_frames
+        self,
+        images: np.ndarray,
+        kind: str = "features",
+        batch: int = FeatureConfig.batch_frames,
     ) -> np.ndarray:
-        """Returns the features, f32 [N, D], of uint8 RGB [N, s, s, 3]."""
-        return self._run(self.model, (self.dim,), images, batch)
+        """Returns one kind of answer, f32 [N, ...].
 
-    def encode_maps(
-        self, images: np.ndarray, batch: int = FeatureConfig.batch_frames
-    ) -> np.ndarray:
-        """Returns the maps, f32 [N, h, w, C], of uint8 RGB [N, s, s, 3]."""
-        return self._run(self.maps_model, self.maps, images, batch)
+        Args:
+            images: uint8 RGB [N, s, s, 3].
+            kind: One of `outputs`.
+            batch: Images that go through the network together.
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Writes `encoder.json` and `encoder.weights.h5` into `folder`.
-
-        The JSON comes last: a folder without it is incomplete.
+        Raises:
+            ModelError: The images are of another form, or there is no such
+                kind.
         """
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / JSON_FILE).unlink(missing_ok=True)
-        weights.store(self._network, folder / WEIGHTS_FILE)
-        values = {
-            "format": _FORMAT,
-            "encoder": self.id,
-            "crop_size": self.crop_size,
-            "dim": self.dim,
-            "hash": self.hash,
-            "weights": self.weights,
-        }
-        (folder / JSON_FILE).write_text(json.dumps(values, indent=2) + "\n")
-
-    def _run(self, model, shape, images, batch):
         images, side = np.asarray(images), self.crop_size
         if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
             raise ModelError(
@@ -161,57 +133,86 @@ class Encoder:
             )
         if batch < 1:
             raise ModelError(f"`batch` must be at least 1. Received: {batch}")
-        out = np.empty((len(images), *shape), np.float32)
+        model = self.part(kind)
+        out = np.empty((len(images), *self.outputs[kind]), np.float32)
         # Traced twice at most on TensorFlow (the first size, then any size),
         # so that a short last batch needs no padding. Measured on 2 cores:
         # as fast as a tf.function of a fixed batch, 1.8 (SqueezeNet) to 3.4
         # times (mini-XCEPTION) faster than calling the model.
         for i in range(0, len(images), batch):
-            out[i : i + batch] = model.predict_on_batch(images[i : i + batch])
+            answer = model.predict_on_batch(images[i : i + batch])
+            out[i : i + batch] = answer[kind]
         return out
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `encoder.json` and the network into `folder`.
+
+        The network is `encoder.weights.h5` for a preset and `encoder.keras`
+        for a Keras file. The JSON comes last: a folder without it is
+        incomplete.
+        """
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (JSON_FILE, WEIGHTS_FILE, KERAS_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if self._file is None:
+            layer_weights.store(self._network, folder / WEIGHTS_FILE)
+        else:
+            self._file.model.save(folder / KERAS_FILE)
+        values = {
+            "format": _FORMAT,
+            "encoder": self.id,
+            "crop_size": self.crop_size,
+            "outputs": self.outputs,
+            "labels": self.labels,
+            "pixels": None if self._file is None else self._file.pixels,
+            "hash": self.hash,
+            "weights": self.weights,
+        }
+        (folder / JSON_FILE).write_text(json.dumps(values, indent=2) + "\n")
 
 
 def create(
-    preset_id: str,
+    name: str | os.PathLike,
     path: str | os.PathLike | None = None,
     *,
     allow_random: bool = False,
     seed: int = 0,
     crop_size: int = ClipConfig.crop_size,
     download: bool = True,
+    file_pixels: str = FeatureConfig.file_pixels,
 ) -> Encoder:
-    """Builds an encoder with its published weights.
+    """Builds an encoder from a preset, or from a Keras classifier by path.
 
     Args:
-        preset_id: A key of `PRESETS`.
-        path: The weight file or its folder; see `weights.find`.
-        allow_random: Go on with random frozen weights where the published
-            ones cannot be found. The caller has to announce it:
+        name: A key of `PRESETS`; else the path of a Keras classifier, either
+            a .keras or .h5 file or a folder of `emorec train_face`.
+        path: A preset's weight file or its folder; see `weights.find`.
+        allow_random: Go on with random frozen weights where a preset's
+            published ones cannot be found. The caller has to announce it:
             `Encoder.weights["random"]` says whether it happened.
         seed: Of the random weights; the same seed gives the same hash.
         crop_size: Height and width of the images, pixels.
         download: Whether the network may be used.
+        file_pixels: What a lone Keras file takes: a key of
+            `keras_file.PIXELS`. A folder of `emorec train_face` has its
+            preprocessing inside, so that it is `raw`.
 
     Raises:
-        ConfigError: There is no such preset.
+        ConfigError: There is no such preset, file or `file_pixels`.
         WeightsError: The weights are not found, or are not the right ones.
+        ModelError: A Keras file is unsafe, damaged or no image classifier.
     """
-    preset = preset_of(preset_id)
-    source = preset.source
-    provenance = {
-        "name": source.name,
-        "sha256": source.sha256,
-        "licence": source.licence,
-        "origin": source.origin,
-        "random": False,
-    }
+    if name not in PRESETS and os.path.exists(name):
+        return _from_file(name, path, crop_size, file_pixels)
+    preset = preset_of(name)
     try:
-        file = weights.find(source, path, download=download)
+        file, provenance = _find_weights(preset, path, download)
     except weights.WeightsNotFoundError:
         if not allow_random:
             raise
         network = _build(preset, crop_size)
-        _randomise(network, seed, 1 / preset.pixel_std)
+        randomise(network, seed, 1 / preset.pixel_std)
         provenance = {
             "name": f"random {preset.id}",
             "sha256": None,
@@ -223,37 +224,38 @@ def create(
     else:
         network = _build(preset, crop_size)
         preset.load_weights(network, file)
-    return Encoder(preset, network, provenance, crop_size)
+    return Encoder(
+        network, provenance, crop_size, preset=preset, labels=preset.labels
+    )
 
 
 def load(folder: str | os.PathLike) -> Encoder:
     """Reads what `Encoder.save` wrote.
 
-    The network is built by this package's code; the folder gives arrays and
-    plain JSON only, so that nothing in it is ever run.
+    A preset's network is built by this package's code; the folder gives
+    arrays and plain JSON only. A Keras file is checked as any other's is
+    (`keras_file`). So nothing in the folder is ever run.
 
     Raises:
-        ModelError: A file is absent or damaged, the encoder is unknown, or
-            the weights do not have the hash that was stored.
+        ModelError: A file is absent, unsafe or damaged, the encoder is
+            unknown, or its hash is not the one that was stored.
     """
     folder = pathlib.Path(folder)
     values = _read_json(folder / JSON_FILE)
-    if values["encoder"] not in PRESETS:
+    crop_size, provenance = values["crop_size"], values["weights"]
+    if values["encoder"] == FILE_ID:
+        encoder = _load_file(folder, values)
+    elif values["encoder"] in PRESETS:
+        preset = PRESETS[values["encoder"]]
+        network = _load_preset(folder, preset, crop_size)
+        encoder = Encoder(
+            network, provenance, crop_size, preset=preset, labels=preset.labels
+        )
+    else:
         raise ModelError(
             f"{folder}: unknown encoder {values['encoder']!r}; there is "
-            f"{', '.join(PRESETS)}"
+            f"{', '.join(PRESETS)} and {FILE_ID}"
         )
-    preset = PRESETS[values["encoder"]]
-    network = _build(preset, values["crop_size"])
-    file = folder / WEIGHTS_FILE
-    if not file.is_file():
-        raise ModelError(f"{folder}: {WEIGHTS_FILE} is absent; save it again")
-    names = [layer.name for layer in network.layers if layer.weights]
-    try:
-        weights.assign(network, file, {name: name for name in names})
-    except WeightsError as e:
-        raise ModelError(f"{preset.id}: {e}") from e
-    encoder = Encoder(preset, network, values["weights"], values["crop_size"])
     if encoder.hash != values["hash"]:
         raise ModelError(
             f"{folder}: the encoder's hash must be {values['hash']}. "
@@ -273,9 +275,18 @@ def _read_json(path) -> dict:
             f"{path}: cannot be read as an encoder's JSON "
             f"({' '.join(str(e).split())}); save the encoder again"
         ) from e
-    types = {"encoder": str, "crop_size": int, "hash": str, "weights": dict}
+    types = {
+        "encoder": str,
+        "crop_size": int,
+        "hash": str,
+        "weights": dict,
+        "labels": list,
+    }
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
-        raise ModelError(f"{path}: not an encoder's JSON of format {_FORMAT}")
+        raise ModelError(
+            f"{path}: not an encoder's JSON of format {_FORMAT}; save it "
+            "again with this version"
+        )
     for name, wanted in types.items():
         if type(values.get(name)) is not wanted:
             raise ModelError(
@@ -287,20 +298,78 @@ def _read_json(path) -> dict:
             f"{path}: `crop_size` must be 1 to 4096. "
             f"Received: {values['crop_size']}"
         )
+    if type(values["weights"].get("random")) is not bool:
+        raise ModelError(f"{path}: `weights` must say whether they are random")
     return values
+
+
+def _find_weights(preset, path, download):
+    """Returns a preset's weight file and where it comes from.
+
+    Raises:
+        WeightsNotFoundError: There is none.
+        WeightsError: It is not the right one.
+    """
+    source = preset.source
+    if source is None:
+        file = resnet50.find(path)
+        return file, weights.provenance(file, preset.id)
+    file = weights.find(source, path, download=download)
+    return file, {
+        "name": source.name,
+        "sha256": source.sha256,
+        "licence": source.licence,
+        "origin": source.origin,
+        "random": False,
+    }
+
+
+def _from_file(name, path, crop_size, file_pixels) -> Encoder:
+    """Makes an encoder of a Keras classifier; see `create`."""
+    if path is not None:
+        raise ConfigError(
+            f"weights by path belong to a preset ({', '.join(PRESETS)}); a "
+            f"Keras classifier brings its own. Received: {str(name)!r} and "
+            f"the weights {str(path)!r}"
+        )
+    place = keras_file.find(name, file_pixels)
+    file = keras_file.read(place.file, place.pixels)
+    labels = keras_file.labels_of(place, file.classes)
+    network = keras_cut.encoder_network(file, crop_size)
+    provenance = file.provenance
+    if keras_cut.has_added_softmax(network):
+        provenance["note"] = "a softmax was added to its linear answer"
+    return Encoder(network, provenance, crop_size, file=file, labels=labels)
+
+
+def _load_file(folder, values) -> Encoder:
+    """Reads a saved encoder that came from a Keras file."""
+    file = keras_file.read(folder / KERAS_FILE, values.get("pixels"))
+    names = keras_file.checked_labels(
+        folder / JSON_FILE, values["labels"], file.classes
+    )
+    network = keras_cut.encoder_network(file, values["crop_size"])
+    return Encoder(
+        network, values["weights"], values["crop_size"], file=file, labels=names
+    )
+
+
+def _load_preset(folder, preset, crop_size) -> keras.Model:
+    """Builds a preset's network with the weights of a saved encoder."""
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise ModelError(f"{folder}: {WEIGHTS_FILE} is absent; save it again")
+    network = _build(preset, crop_size)
+    names = [layer.name for layer in network.layers if layer.weights]
+    try:
+        layer_weights.assign(network, file, {name: name for name in names})
+    except WeightsError as e:
+        raise ModelError(f"{preset.id}: {e}") from e
+    return network
 
 
 def _build(preset, crop_size) -> keras.Model:
     return preset.build((crop_size, crop_size, 3))
-
-
-def _output(network, name) -> keras.Model:
-    model = keras.Model(network.input, network.output[name], name=name)
-    if keras.backend.backend() == "tensorflow":
-        # XLA makes these CNNs slower on a CPU (measured: 0.46 to 0.66 times)
-        # and would compile again for every batch size. JAX has nothing else.
-        model.jit_compile = False
-    return model
 
 
 def _hash(preset, network) -> str:
@@ -310,24 +379,3 @@ def _hash(preset, network) -> str:
         digest.update(f" {variable.path} {array.shape} ".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _randomise(network, seed, scale):
-    """Sets He-normal kernels drawn by NumPy, the same on every backend.
-
-    Biases are 0 and normalisations are the identity. A depthwise kernel has
-    no ReLU behind it, and its fan-in is one channel's.
-
-    Args:
-        scale: Factor of the first kernel, so that activations are near 1.
-    """
-    rng = np.random.default_rng(seed)
-    for variable in network.weights:
-        shape = tuple(variable.shape)
-        if len(shape) < 2:
-            continue
-        depthwise = "depthwise" in variable.path
-        fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-        std = np.sqrt((1 if depthwise else 2) / fan_in) * scale
-        variable.assign(rng.normal(0, std, shape).astype(np.float32))
-        scale = 1.0

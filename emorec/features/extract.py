@@ -1,95 +1,136 @@
 """Frozen features, computed once: records of frames to records of features.
 
-The encoders do not learn, so each shard of frames becomes one shard of
-features, kept in a folder that carries the encoders' hashes. The unit of work
-is a shard, written atomically; finished ones are skipped.
+The encoders do not learn, so what they give is kept beside the records: one
+folder for each kind of answer and encoder, `<stream>_<kind>-<hash>`, whose
+`features.json` says what it holds. The unit of work is a shard, written
+atomically; finished ones are skipped.
 """
 
-import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
 from emorec.data import dataset, files, keys, records, shards
+from emorec.data.feature_files import FeatureFiles
 from emorec.errors import RecordError
-from emorec.features.encoder import Encoder
+from emorec.features.encoders import STREAMS, Encoders, encode, kinds_of
 
-
-@dataclasses.dataclass(frozen=True)
-class Encoders:
-    """The frozen encoders of the two streams."""
-
-    face: Encoder
-    context: Encoder
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """Feature size of each stream."""
-        return {"face": self.face.dim, "context": self.context.dim}
-
-    @property
-    def hash(self) -> str:
-        """Names both encoders; the features' folder is called so."""
-        return f"{self.face.hash}-{self.context.hash}"
-
-    @property
-    def random_weights(self) -> list[str]:
-        """Names of the streams whose encoder has random weights."""
-        pairs = (("face", self.face), ("context", self.context))
-        return [n for n, e in pairs if e.weights["random"]]
+DESCRIPTION = "features.json"
 
 
 def extract(
     data: dataset.Dataset,
     split: str,
     encoders: Encoders,
+    inputs: Sequence[str],
     config: Config,
     *,
     feature_dir: str | pathlib.Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[str]:
+) -> list[FeatureFiles]:
     """Writes the records of features of a split, unless they are there.
 
     Args:
         data: A prepared data set.
         split: One of its splits.
         encoders: The frozen encoders.
+        inputs: What is wanted, `<stream>_<kind>`.
         config: Its `clip.crop_size` and `features.batch_frames`.
         feature_dir: Where the features go; by default beside the records.
         progress: Called with (shards done, all shards).
 
     Returns:
-        The files, in the order of the shards.
+        For each input its files, in the order of the shards. Without any
+        input, the records of frames themselves, for their labels.
 
     Raises:
+        ConfigError: An encoder is absent or does not give what is wanted.
         RecordError: A shard is corrupt, cut short or of another config.
     """
-    folder = pathlib.Path(feature_dir or pathlib.Path(data.path) / "features")
-    folder = folder / encoders.hash
+    encoders = encoders.only(inputs)
+    sources = data.files(split)
+    if not inputs:
+        return [FeatureFiles({}, tuple(sources))]
+    root = pathlib.Path(feature_dir or pathlib.Path(data.path) / "features")
+    made = []
+    for position, name in enumerate(inputs):
+        encoder = encoders.of(name.partition("_")[0])
+        folder = root / f"{name}-{encoder.hash}"
+        _describe(folder, name, encoder)
+        targets = _extract_all(
+            data,
+            split,
+            encoders.only([name]),
+            name,
+            config,
+            folder,
+            _shifted(progress, position, len(inputs)),
+        )
+        made.append(FeatureFiles({name: encoders.shapes[name]}, targets))
+    return made
+
+
+def _shifted(progress, position, parts):
+    """A callback for one of several passes over the shards."""
+    if progress is None:
+        return lambda done, total: None
+    return lambda done, total: progress(position * total + done, parts * total)
+
+
+def _describe(folder, name, encoder):
+    """Writes what a folder of features holds, or holds it against that."""
+    wanted = {
+        "holds": name,
+        "shape": list(encoder.outputs[name.partition("_")[2]]),
+        "encoder": {"id": encoder.id, "hash": encoder.hash, **encoder.weights},
+    }
+    path = folder / DESCRIPTION
+    if not path.exists():
+        files.write_json(path, wanted)
+        return
+    found = files.read_json(path, "description of features", "delete it")
+    for what in ("holds", "shape"):
+        if found.get(what) != wanted[what]:
+            raise _not_of(folder, what, found.get(what), wanted[what])
+    known = found.get("encoder")
+    hash_ = known.get("hash") if isinstance(known, dict) else None
+    if hash_ != encoder.hash:
+        raise _not_of(folder, "encoder's hash", hash_, encoder.hash)
+
+
+def _not_of(folder, what, found, wanted) -> RecordError:
+    return RecordError(
+        f"{folder}: its features are others than asked for: the {what} must "
+        f"be {wanted}. Received: {found}; delete the folder, and they are "
+        "computed again"
+    )
+
+
+def _extract_all(data, split, encoders, name, config, folder, progress):
+    """Extracts one input of every shard of a split; returns the files."""
     sources = data.files(split)
     targets, count = [], 0
     for done, source in enumerate(sources):
         target = folder / pathlib.Path(source).name
         found = _finished(target, source)
         if found is None:
-            found = extract_shard(source, target, encoders, config)
+            found = extract_shard(source, target, encoders, [name], config)
             files.write_json(
                 _stamp_path(target), {**_stamp(source), "records": found}
             )
         count += found
         targets.append(str(target))
-        if progress is not None:
-            progress(done + 1, len(sources))
+        progress(done + 1, len(sources))
     if count != data.splits[split]["records"]:
         raise RecordError(
             f"{data.path}: the shards of {split!r} hold {count} records, "
             f"{data.splits[split]['records']} were written; run `emorec "
             "prepare` again with --overwrite"
         )
-    return targets
+    return tuple(targets)
 
 
 def _stamp_path(target):
@@ -131,55 +172,80 @@ def extract_shard(
     source: str | pathlib.Path,
     target: str | pathlib.Path,
     encoders: Encoders,
+    inputs: Sequence[str],
     config: Config,
 ) -> int:
     """Turns one shard of frames into one of features; returns its records.
 
     A record is written as soon as its features are there, so that memory
     holds a batch and a record, however long the shard's films are.
+
+    Args:
+        source: The records of frames.
+        target: The records of features to be.
+        encoders: The frozen encoders.
+        inputs: What a record will hold, `<stream>_<kind>`; one or more.
+        config: Its `clip.crop_size` and `features.batch_frames`.
+
+    Raises:
+        RecordError: The shard is corrupt or of another config.
     """
     for example in records.read(source):
         # Before the long work: all records of a shard have one config.
         check_config(example, config, source)
         break
-    return records.write(target, _feature_examples(source, encoders, config))
+    return records.write(
+        target, _feature_examples(source, encoders, inputs, config)
+    )
 
 
-def _feature_examples(source, encoders, config) -> Iterator[tf.train.Example]:
+def _feature_examples(
+    source, encoders, inputs, config
+) -> Iterator[tf.train.Example]:
     """Yields the records of features; a batch may run over their borders."""
-    none = np.zeros((0, encoders.face.dim + encoders.context.dim), np.float32)
-    batches = _encode(source, encoders, config)
+    none = {
+        name: np.zeros((0, *encoders.shapes[name]), np.float32)
+        for name in inputs
+    }
+    batches = _encode(source, encoders, inputs, config)
     # Held before a record is read: the encoding names a damage first.
     held = next(batches, none)
     for example in records.read(source):
         check_config(example, config, source)
-        count = _count(example, source)
+        count = _count(example, source, encoders)
         parts = [held]
-        missing = count - len(held)
+        missing = count - _steps(held)
         while missing > 0:
             parts.append(next(batches, none))
-            if not len(parts[-1]):
+            if not _steps(parts[-1]):
                 raise RecordError(
                     f"{source}: has changed while it was read; run the "
                     "command again"
                 )
-            missing -= len(parts[-1])
-        held = np.concatenate(parts)
-        yield _feature_example(example, held[:count], encoders)
-        held = held[count:]
-        if not len(held):
+            missing -= _steps(parts[-1])
+        held = {n: np.concatenate([p[n] for p in parts]) for n in inputs}
+        yield _feature_example(
+            example, {n: v[:count] for n, v in held.items()}, encoders
+        )
+        held = {n: v[count:] for n, v in held.items()}
+        if not _steps(held):
             held = next(batches, none)
 
 
-def _count(example, source) -> int:
+def _steps(values) -> int:
+    return len(next(iter(values.values())))
+
+
+def _count(example, source, encoders) -> int:
     """Returns a record's frames."""
     count = len(records.many(example, keys.FRAME_TIME))
-    jpegs = len(records.many(example, keys.FACE_JPEG))
-    if count != jpegs:
-        raise RecordError(
-            f"{source}: a record has {count} times for {jpegs} frames; "
-            "delete it and run `emorec prepare` again"
-        )
+    for stream, _ in encoders.items():
+        jpegs = len(records.many(example, keys.jpeg_key(stream)))
+        if count != jpegs:
+            raise RecordError(
+                f"{source}: a record has {count} times for {jpegs} frames; "
+                "delete it and run `emorec prepare` again"
+            )
     return count
 
 
@@ -194,32 +260,34 @@ def check_config(example, config: Config, source) -> None:
         )
 
 
-def _encode(source, encoders, config) -> Iterator[np.ndarray]:
-    """Yields the features of a shard's frames, f32 [batch, Df + Dc].
+def _encode(source, encoders, inputs, config) -> Iterator[dict]:
+    """Yields the features of a shard's frames, input -> f32 [batch, ...].
 
     Frames of all clips are batched together, so that short clips cost no
     padding.
     """
     size = config.clip.crop_size
     batch = config.features.batch_frames
+    streams = [stream for stream, _ in encoders.items()]
     frames = (
         tf.data.TFRecordDataset(files.open_file_system(str(source)))
-        .flat_map(_jpegs)
+        .flat_map(lambda data: _jpegs(data, streams))
         .map(
-            lambda face, context: (
-                records.decode_jpeg(face, size),
-                records.decode_jpeg(context, size),
-            ),
+            lambda *jpegs: tuple(records.decode_jpeg(j, size) for j in jpegs),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         .batch(batch)
         .prefetch(2)
     )
     try:
-        for faces, contexts in frames.as_numpy_iterator():
-            face = encoders.face.encode(faces, batch)
-            context = encoders.context.encode(contexts, batch)
-            yield np.concatenate([face, context], axis=1)
+        for images in frames.as_numpy_iterator():
+            made = {}
+            for stream, seen in zip(streams, images, strict=True):
+                answer = encode(
+                    encoders.of(stream), kinds_of(inputs, stream), seen, batch
+                )
+                made |= {f"{stream}_{k}": v for k, v in answer.items()}
+            yield made
     except tf.errors.OpError as e:
         raise RecordError(
             f"{source}: not readable as records of frames "
@@ -228,13 +296,13 @@ def _encode(source, encoders, config) -> Iterator[np.ndarray]:
         ) from e
 
 
-def _jpegs(data):
+def _jpegs(data, streams):
     spec = tf.io.FixedLenSequenceFeature((), tf.string, allow_missing=True)
     parsed = tf.io.parse_single_example(
-        data, {keys.FACE_JPEG: spec, keys.CONTEXT_JPEG: spec}
+        data, {keys.jpeg_key(s): spec for s in streams}
     )
     return tf.data.Dataset.from_tensor_slices(
-        (parsed[keys.FACE_JPEG], parsed[keys.CONTEXT_JPEG])
+        tuple(parsed[keys.jpeg_key(s)] for s in streams)
     )
 
 
@@ -243,18 +311,14 @@ def _feature_example(example, features, encoders) -> tf.train.Example:
     made = tf.train.Example()
     made.CopyFrom(example)
     feature = made.features.feature
-    for key in (keys.FACE_JPEG, keys.CONTEXT_JPEG):
-        feature.pop(key, None)
-    face, context = np.split(features, [encoders.face.dim], axis=1)
-    for key, values in (
-        (keys.FACE_FEATURES, face),
-        (keys.CONTEXT_FEATURES, context),
-    ):
-        feature[key].float_list.value.extend(values.reshape(-1))
-    feature[keys.FACE_ENCODER].bytes_list.value.append(
-        encoders.face.hash.encode()
-    )
-    feature[keys.CONTEXT_ENCODER].bytes_list.value.append(
-        encoders.context.hash.encode()
-    )
+    for stream in STREAMS:
+        feature.pop(keys.jpeg_key(stream), None)
+    for name, values in features.items():
+        feature[keys.feature_key(name)].float_list.value.extend(
+            values.reshape(-1)
+        )
+    for stream, encoder in encoders.items():
+        feature[keys.encoder_key(stream)].bytes_list.value.append(
+            encoder.hash.encode()
+        )
     return made

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from emorec.features import weights
+from emorec.features import layer_weights
 from emorec.labels import FER2013
 
 # Raise it when the same weights would give other features.
@@ -22,6 +22,8 @@ MAPS = (4, 4, 128)
 # ITU-R BT.601, as in cv2.COLOR_RGB2GRAY.
 GREY = ((0.299,), (0.587,), (0.114,))
 _FILTERS = (16, 32, 64, 128)
+# 512 MiB of f32.
+_MAX_MATRIX = 1 << 27
 
 
 def resize_matrix(source: int, target: int) -> np.ndarray:
@@ -66,6 +68,16 @@ class Resample(layers.Layer):
 
     def build(self, shape):
         _, height, width, channels = shape
+        mixed = channels if self.mix is None else len(self.mix[0])
+        numbers = max(
+            width * channels * self.size[1] * mixed, height * self.size[0]
+        )
+        # Some file may ask for it: see `keras_file`.
+        if numbers > _MAX_MATRIX:
+            raise ValueError(
+                f"a matrix of `Resample` has {_MAX_MATRIX} numbers at most. "
+                f"Received: {numbers}"
+            )
         mix = np.eye(channels) if self.mix is None else np.array(self.mix)
         # [w, W] x [C, c] -> [W * C, w * c], as the reshapes below lay it out.
         self._across = np.kron(
@@ -92,32 +104,29 @@ class Resample(layers.Layer):
 def build(
     input_shape: tuple[int, int, int] = (224, 224, 3),
     *,
-    include_top: bool = False,
     dtype: str = "uint8",
 ) -> keras.Model:
     """Builds the network with its preprocessing, without its weights.
 
     Args:
         input_shape: (height, width, 3) of the RGB images, 0 to 255.
-        include_top: Whether the classifier is built too.
         dtype: Of the input: Keras casts what is given to it, and a float
             image cast to uint8 would lose its fractions.
 
     Returns:
         A functional model: [B, height, width, 3] -> a dict of f32 `maps`
-        [B, 4, 4, 128], `features` [B, 128] (their mean over the places) and,
-        with `include_top`, `probabilities` [B, 7] in the order of
-        `emorec.labels.FER2013`.
+        [B, 4, 4, 128], `features` [B, 128] (their mean over the places) and
+        `probabilities` [B, 7] in the order of `emorec.labels.FER2013`.
     """
     image = keras.Input(input_shape, dtype=dtype, name="image")
     size = (NETWORK_SIZE, NETWORK_SIZE)
     x = Resample(size, GREY, dtype="float32", name="grey")(image)
     # 0..255 -> -1..1, which is (x / 255 - 0.5) * 2.
     x = layers.Rescaling(1 / 127.5, -1.0, dtype="float32", name="scale")(x)
-    return keras.Model(image, network(x, include_top), name="mini_xception")
+    return keras.Model(image, network(x), name="mini_xception")
 
 
-def network(x, include_top: bool = False) -> dict:
+def network(x, classes: int = len(FER2013)) -> dict:
     """Applies the network to f32 [B, 64, 64, 1] in -1..1; see `build`.
 
     The layers carry the names that they have in the published file, where
@@ -136,13 +145,10 @@ def network(x, include_top: bool = False) -> dict:
         x = layers.MaxPooling2D(3, 2, padding="same", dtype="float32")(x)
         x = layers.Add(dtype="float32", name=f"add_{block + 1}")([x, short])
     pool = layers.GlobalAveragePooling2D(dtype="float32", name="features")
-    outputs = {"maps": x, "features": pool(x)}
-    if include_top:
-        y = _conv(len(FER2013), 3, "conv2d_7", use_bias=True)(x)
-        y = layers.GlobalAveragePooling2D(dtype="float32")(y)
-        y = layers.Softmax(dtype="float32", name="probabilities")(y)
-        outputs["probabilities"] = y
-    return outputs
+    y = _conv(classes, 3, "conv2d_7", use_bias=True)(x)
+    y = layers.GlobalAveragePooling2D(dtype="float32")(y)
+    y = layers.Softmax(dtype="float32", name="probabilities")(y)
+    return {"maps": x, "features": pool(x), "probabilities": y}
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
@@ -152,7 +158,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         WeightsError: The file is damaged or is another network's.
     """
     names = [layer.name for layer in model.layers if layer.weights]
-    weights.assign(model, path, {name: name for name in names})
+    layer_weights.assign(model, path, {name: name for name in names})
 
 
 # The dtype is spelled out so that a global mixed-precision policy, set to

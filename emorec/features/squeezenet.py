@@ -10,7 +10,7 @@ import os
 import keras
 from keras import layers
 
-from emorec.features import weights
+from emorec.features import layer_weights
 from emorec.features.mini_xception import Resample
 
 # Raise it when the same weights would give other features.
@@ -101,7 +101,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike) -> None:
         WeightsError: The file is damaged or is another network's.
     """
     names = [layer.name for layer in model.layers if layer.weights]
-    weights.assign(
+    layer_weights.assign(
         model,
         path,
         {n: n.replace("_", "/") for n in names if n != "conv10"},

@@ -1,4 +1,4 @@
-"""Finds the published CNN weights, checks them and reads their layers.
+"""Finds the published CNN weights and checks them.
 
 A file is looked for in this order: the path that was given,
 `$EMOREC_WEIGHTS_DIR`, the cache (`$XDG_CACHE_HOME/emorec/weights`, else
@@ -17,10 +17,6 @@ import pathlib
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
-
-import h5py
-import numpy as np
 
 from emorec.errors import WeightsError
 
@@ -150,88 +146,23 @@ def find(
     return _download(source, url, stall_s, limit_s)
 
 
-def assign(
-    model,
-    path: str | os.PathLike,
-    layers: Mapping[str, str],
-    change: Callable[[str, list[np.ndarray]], list[np.ndarray]] | None = None,
-) -> None:
-    """Copies weights from a HDF5 file into a model's layers, by name.
-
-    Only arrays are read: the file's own description of a model, which could
-    name code to run, is not. Every shape is checked before anything is set.
-
-    Args:
-        model: A Keras model.
-        path: A file of `store`, or of `Model.save_weights` or `Model.save` of
-            Keras 1 or 2.
-        layers: Name of the layer in `model` -> its name in the file.
-        change: Turns (layer name, arrays of the file) into the arrays to set.
-
-    Raises:
-        WeightsError: The file is not HDF5, a layer is missing, or its arrays
-            are not of the model's shapes or not finite.
-    """
-    values = {}
+def provenance(path: str | os.PathLike, preset_id: str) -> dict:
+    """Says where weights given by path come from; see `Encoder.weights`."""
     try:
-        with h5py.File(path, "r") as f:
-            root = f.get("model_weights", f)
-            for name, stored in layers.items():
-                shapes = [tuple(w.shape) for w in model.get_layer(name).weights]
-                values[name] = _arrays(root, stored, shapes, path)
-    # h5py raises any of these, according to where a file is damaged.
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as e:
+        with open(path, "rb") as f:
+            sha256 = hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as e:
         raise WeightsError(
-            f"{path}: cannot be read as an HDF5 file of weights "
-            f"({_one_line(e)}); give the file that was published or saved"
+            f"{path}: cannot be read ({e.strerror or e}), wanted as the "
+            f"weights of {preset_id}; make it readable or give another file"
         ) from e
-    for name, arrays in values.items():
-        model.get_layer(name).set_weights(
-            change(name, arrays) if change else arrays
-        )
-
-
-def store(model, path: str | os.PathLike) -> None:
-    """Writes the weights of a flat model for `assign`, layer by layer.
-
-    Not Keras' own format: that follows the order of the layers inside the
-    model and has changed between Keras versions.
-    """
-    with h5py.File(path, "w") as f:
-        for layer in model.layers:
-            if layer.weights:
-                group = f.create_group(layer.name)
-                names = [variable.name for variable in layer.weights]
-                group.attrs["weight_names"] = names
-                for name, array in zip(names, layer.get_weights()):
-                    group[name] = array
-
-
-def _arrays(root, stored, shapes, path) -> list[np.ndarray]:
-    """Reads one layer's arrays, shapes first, so that a bomb stays shut."""
-    group = root.get(stored)
-    if group is None or "weight_names" not in group.attrs:
-        raise WeightsError(
-            f"{path}: holds no weights of a layer {stored!r}; give the "
-            "file that was published or saved"
-        )
-    names = [
-        n.decode() if isinstance(n, bytes) else str(n)
-        for n in group.attrs["weight_names"]
-    ]
-    found = [tuple(group[n].shape) for n in names]
-    if found != shapes:
-        raise WeightsError(
-            f"{path}: the arrays of layer {stored!r} must have the shapes "
-            f"{shapes}. Received: {found}"
-        )
-    arrays = [np.asarray(group[n][()], np.float32) for n in names]
-    if not all(np.isfinite(a).all() for a in arrays):
-        raise WeightsError(
-            f"{path}: the weights of layer {stored!r} are not finite; give "
-            "the file that was published or saved"
-        )
-    return arrays
+    return {
+        "name": f"{preset_id} of {pathlib.Path(path).name}",
+        "sha256": sha256,
+        "licence": None,
+        "origin": None,
+        "random": False,
+    }
 
 
 def _home() -> pathlib.Path:

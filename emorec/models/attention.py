@@ -65,7 +65,7 @@ class AttentionLSTM(keras.layers.Layer):
     Call arguments:
         inputs: float [B, T, D].
         memories: list of float [B, S, H].
-        initial_state: list `[g_0, c_0]`, each float [B, H].
+        initial_state: list `[g_0, c_0]`, each float [B, H]; None is zeros.
         mask: bool [B, T], a prefix mask.
         memory_masks: list of bool [B, S]; a row without a valid step gets
             equal weights on padding, and its clip must not be read.
@@ -122,6 +122,9 @@ class AttentionLSTM(keras.layers.Layer):
     def call(
         self, inputs, memories, initial_state, mask=None, memory_masks=None
     ):
+        if initial_state is None:
+            zeros = ops.zeros_like(memories[0][:, 0, :])
+            initial_state = [zeros, zeros]
         masks = memory_masks or [None] * len(memories)
         biases = [
             _bias(m, memory, self.compute_dtype)

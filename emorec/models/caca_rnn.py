@@ -12,27 +12,16 @@ Glossary:
 import dataclasses
 
 import keras
-from keras import ops
 
 from emorec.models.attention import AttentionLSTM
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamSpec:
-    """One stream of a cascade and the stack that reads it.
-
-    Attributes:
-        name: The stream's name; its input is `<name>_features`.
-        size: D, size of its feature vectors.
-        encoder_units: F, size of the dense encoding; 0 passes the features
-            on as they are.
-        layers: LSTM layers of its stack, at least 1.
-    """
-
-    name: str
-    size: int
-    encoder_units: int = 128
-    layers: int = 1
+from emorec.models.parts import (
+    CutToMask,
+    PadEmpty,
+    as_specs,
+    plain_lstm,
+    stream_encoder,
+    stream_inputs,
+)
 
 
 @keras.saving.register_keras_serializable("emorec")
@@ -52,6 +41,10 @@ class CascadeRNN(keras.Model):
         num_classes: K.
         dropout: Share of encoded features and of the final state dropped in
             training.
+        attention: Whether later stacks attend to the earlier ones; without,
+            their top layers are plain LSTMs (an ablation).
+        seeding: Whether later stacks start from the final state of the one
+            before; without, from zeros (an ablation).
         use_cudnn: Passed to `keras.layers.LSTM`; `False` keeps the graph free
             of ops that a server on a CPU does not have.
 
@@ -63,9 +56,10 @@ class CascadeRNN(keras.Model):
 
     Outputs, a dict:
         logits: float32 [B, K].
-        attention: float32 [B, T, T], for two streams or more: row t holds the
-            weights over the last but one stream's steps before step t of the
-            last stream was read; rows sum to 1 at valid steps, else 0.
+        attention: float32 [B, T, T], for two streams or more that attend:
+            row t holds the weights over the last but one stream's steps
+            before step t of the last stream was read; rows sum to 1 at valid
+            steps, else 0.
         attention_<name>: the same over every earlier stream's steps, where
             there are more than two.
     """
@@ -76,50 +70,31 @@ class CascadeRNN(keras.Model):
         units=128,
         num_classes=8,
         dropout=0.0,
+        attention=True,
+        seeding=True,
         use_cudnn="auto",
         **kwargs,
     ):
-        specs = [
-            s if isinstance(s, StreamSpec) else StreamSpec(**s) for s in streams
-        ]
-        if not specs:
-            raise ValueError("`streams` must not be empty. Received: []")
-        if len({s.name for s in specs}) != len(specs):
+        specs = as_specs(streams)
+        if len(specs) > 1 and not (attention or seeding):
             raise ValueError(
-                "`streams` must have different names. Received: "
-                f"{[s.name for s in specs]}"
-            )
-        if any(s.layers < 1 for s in specs):
-            raise ValueError(
-                "`streams` must have 1 layer or more each. Received: "
-                f"{[s.layers for s in specs]}"
+                "`attention` and `seeding` must not both be cut: nothing "
+                "would be left of the earlier streams. Received: False, False"
             )
 
         # === Layers ===
-        encoders = [
-            keras.layers.Dense(
-                s.encoder_units, activation="relu", name=f"{s.name}_encoder"
-            )
-            if s.encoder_units
-            else None
-            for s in specs
-        ]
+        encoders = [stream_encoder(s) for s in specs]
         stacks = [
-            _stack(s, position, units, use_cudnn)
+            _stack(s, position if attention else 0, units, use_cudnn)
             for position, s in enumerate(specs)
         ]
         drop = keras.layers.Dropout(dropout, name="dropout")
         head = keras.layers.Dense(num_classes, name="logits")
-        pad, cut = _PadEmpty(name="pad_empty"), _CutToMask(name="attention")
+        pad, cut = PadEmpty(name="pad_empty"), CutToMask(name="attention")
 
         # === Functional model ===
-        inputs = {
-            f"{s.name}_features": keras.Input(
-                (None, s.size), name=f"{s.name}_features"
-            )
-            for s in specs
-        }
-        mask = inputs["mask"] = keras.Input((None,), dtype="bool", name="mask")
+        inputs = stream_inputs(specs)
+        mask = inputs["mask"]
         padded_mask = pad(mask)
         memories, state, weights = [], None, []
         for spec, encoder, stack in zip(specs, encoders, stacks):
@@ -127,7 +102,7 @@ class CascadeRNN(keras.Model):
             if encoder is not None:
                 x = drop(encoder(x))
             memory, state, weights = _read(
-                x, padded_mask, stack, memories, state
+                x, padded_mask, stack, memories, state if seeding else None
             )
             memories.append(memory)
         weights = [cut(w, mask) for w in weights]
@@ -144,6 +119,8 @@ class CascadeRNN(keras.Model):
         self.units = units
         self.num_classes = num_classes
         self.dropout = dropout
+        self.attention = attention
+        self.seeding = seeding
         self.use_cudnn = use_cudnn
 
     def get_config(self):
@@ -153,6 +130,8 @@ class CascadeRNN(keras.Model):
             "units": self.units,
             "num_classes": self.num_classes,
             "dropout": self.dropout,
+            "attention": self.attention,
+            "seeding": self.seeding,
             "use_cudnn": self.use_cudnn,
         }
 
@@ -161,48 +140,18 @@ class CascadeRNN(keras.Model):
         return cls(**config)
 
 
-class _PadEmpty(keras.layers.Layer):
-    """Gives [B, 0, ...] one padded step; a Keras LSTM cannot read none."""
-
-    def call(self, x):
-        batch, steps, *rest = ops.shape(x)
-        step = ops.zeros((batch, 1, *rest), x.dtype)
-        longer = ops.concatenate([x, step], axis=1)
-        return longer[:, : ops.maximum(steps, 1)]
-
-    def compute_output_shape(self, x_shape):
-        return x_shape
-
-
-class _CutToMask(keras.layers.Layer):
-    """Cuts [B, S, S] to the [B, T, T] of a mask [B, T]."""
-
-    def call(self, x, like):
-        steps = ops.shape(like)[1]
-        return x[:, :steps, :steps]
-
-    def compute_output_shape(self, x_shape, like_shape):
-        return (x_shape[0], like_shape[1], like_shape[1])
-
-
-def _stack(spec, position, units, use_cudnn):
+def _stack(spec, attends_to, units, use_cudnn):
     """Makes the layers of one stack; the top one attends where it can."""
-    plain = spec.layers - 1 if position else spec.layers
+    plain = spec.layers - 1 if attends_to else spec.layers
     layers = [
-        keras.layers.LSTM(
-            units,
-            return_sequences=True,
-            return_state=True,
-            use_cudnn=use_cudnn,
-            name=f"{spec.name}_lstm_{i + 1}",
-        )
+        plain_lstm(units, f"{spec.name}_lstm_{i + 1}", use_cudnn)
         for i in range(plain)
     ]
-    if position:
+    if attends_to:
         layers.append(
             AttentionLSTM(
                 units,
-                num_memories=position,
+                num_memories=attends_to,
                 name=f"{spec.name}_attention_lstm",
             )
         )

@@ -3,11 +3,11 @@
     model.json           config, labels, where the data came from, metrics,
                          the SHA-256 of the weights
     model.weights.h5     the recurrent network
-    encoders/face/       the frozen face encoder
-    encoders/context/    the frozen context encoder
+    encoders/<stream>/   the frozen encoder of each stream that it reads
 
 The networks are rebuilt by this package's code and only arrays are read, so
-nothing in a model folder is ever run.
+nothing in a model folder is ever run. (An encoder that was a Keras file is
+read as one: `emorec.features.keras_file`.)
 """
 
 import dataclasses
@@ -18,17 +18,18 @@ import pathlib
 import keras
 
 import emorec
-from emorec.config import Config
+from emorec import config_values
+from emorec.config import Config, ModelConfig
 from emorec.data import files
 from emorec.errors import EmorecError, ModelError
-from emorec.features import encoder
-from emorec.features.extract import Encoders
+from emorec.features import encoder, precomputed
+from emorec.features.encoders import STREAMS, Encoders
 from emorec.labels import LabelSet
 from emorec.models import presets
 
 FILE = "model.json"
 WEIGHTS = "model.weights.h5"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +41,10 @@ class Bundle:
         encoders: The frozen encoders.
         config: The config that made the data and the model.
         labels: The label set, in the order of the logits.
-        info: What is known of the training: `seed`, `epochs`, `data` (folder
-            name, fingerprint, sources, rows), `metrics`, `random_weights`
-            (streams whose encoder has random weights), `versions`.
+        info: What is known of the training: `run`, `seed`, `epochs`, `best`,
+            `data` (fingerprint, sources, rows), `versions`, `notes` (what
+            must be said where answers are shown), `members`.
+        members: Of an ensemble, how its members are built.
     """
 
     model: keras.Model
@@ -50,10 +52,22 @@ class Bundle:
     config: Config
     labels: LabelSet
     info: dict
+    members: tuple[ModelConfig, ...] = ()
 
     @property
     def system(self) -> str:
         return self.config.model.system
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the network reads of each step, `<stream>_<kind>`."""
+        return presets.inputs_of(self.config.model, self.members)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams whose crops are needed, in the contract's order."""
+        wanted = presets.streams_of(self.inputs)
+        return tuple(s for s in STREAMS if s in wanted)
 
     def describe(self) -> dict:
         """Returns all but the networks as JSON values."""
@@ -64,12 +78,12 @@ class Bundle:
             "config": self.config.to_dict(),
             "config_hash": self.config.data_hash(),
             "labels": self.labels.to_dict(),
+            "streams": list(self.streams),
+            "inputs": list(self.inputs),
+            "members": [dataclasses.asdict(m) for m in self.members],
             "encoders": {
                 name: {"id": e.id, "hash": e.hash, **e.weights}
-                for name, e in (
-                    ("face", self.encoders.face),
-                    ("context", self.encoders.context),
-                )
+                for name, e in self.encoders.items()
             },
             "random_weights": self.encoders.random_weights,
             "info": self.info,
@@ -85,8 +99,8 @@ class Bundle:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / FILE).unlink(missing_ok=True)
-            self.encoders.face.save(folder / "encoders" / "face")
-            self.encoders.context.save(folder / "encoders" / "context")
+            for stream, encoder_ in self.encoders.items():
+                encoder_.save(folder / "encoders" / stream)
             self.model.save_weights(folder / WEIGHTS)
             sha256 = _sha256(folder / WEIGHTS)
         except (OSError, RuntimeError) as e:  # h5py raises either.
@@ -134,16 +148,21 @@ def load(
         labels = LabelSet.from_dict(values["labels"])
         info = dict(values["info"])
         sha256 = values["weights_sha256"]
-        presets.get(config.model.system)
+        members = tuple(
+            config_values.from_dict(ModelConfig, m) for m in values["members"]
+        )
+        inputs = presets.inputs_of(config.model, members)
     except (EmorecError, KeyError, TypeError, ValueError) as e:
         raise ModelError(
             f"{folder}: {FILE} is damaged ({e!r}); train the model again"
         ) from e
+    read = presets.streams_of(inputs) if inputs else ()
     encoders = Encoders(
-        encoder.load(folder / "encoders" / "face"),
-        encoder.load(folder / "encoders" / "context"),
+        **{s: _load_encoder(folder / "encoders" / s) for s in read}
     )
-    model = presets.build(config.model, encoders.dims, len(labels), use_cudnn)
+    model = presets.build(
+        config.model, encoders.shapes, len(labels), use_cudnn, members
+    )
     try:
         # HDF5 has no checksum of its own: a flipped bit would pass.
         if _sha256(folder / WEIGHTS) != sha256:
@@ -154,4 +173,10 @@ def load(
             f"{folder}: {WEIGHTS} does not fit "
             f"({' '.join(str(e).split())[:200]}); train the model again"
         ) from e
-    return Bundle(model, encoders, config, labels, info)
+    return Bundle(model, encoders, config, labels, info, members)
+
+
+def _load_encoder(folder):
+    """Reads an encoder, or what stands for one where features were given."""
+    given = precomputed.is_saved(folder)
+    return (precomputed if given else encoder).load(folder)

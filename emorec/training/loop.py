@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from emorec.config import Config
 from emorec.data import input_pipeline
+from emorec.data.feature_files import FeatureFiles
 from emorec.errors import TrainingError
 from emorec.training import checkpoint
 
@@ -27,11 +28,10 @@ class Run:
 
     Attributes:
         model: The network; its variables are trained in place.
-        train_files: Records of features.
-        validation_files: The same; may be empty.
-        dims: Feature size of each stream.
+        train: Records of features.
+        validation: The same; may be empty.
         config: The resolved config.
-        class_counts: Clips of each class in training, [K].
+        class_counts: Clips of each class that an epoch sees, [K].
         seed: Of shuffling, sampling and dropout.
         name: Names config, data and seed; a checkpoint of another name is
             refused.
@@ -39,9 +39,8 @@ class Run:
     """
 
     model: keras.Model
-    train_files: list[str]
-    validation_files: list[str]
-    dims: dict[str, int]
+    train: Sequence[FeatureFiles]
+    validation: Sequence[FeatureFiles]
     config: Config
     class_counts: np.ndarray
     seed: int
@@ -162,15 +161,15 @@ class _Trainer:
     def _epoch_data(self, epoch):
         run = self._run
         return input_pipeline.training_epoch(
-            run.train_files, run.dims, run.config, run.seed, epoch
+            run.train, run.config, run.seed, epoch
         )
 
     def _validation_data(self):
         run = self._run
-        if not run.validation_files:
+        if not run.validation:
             return []
         return input_pipeline.evaluation_clips(
-            run.validation_files, run.dims, run.config, trainable_only=True
+            run.validation, run.config, trainable_only=True
         )
 
     def _train_step(self, inputs, labels):

@@ -1,28 +1,31 @@
-"""From a prepared data set to a model folder."""
+"""From a prepared data set to a model folder, for every system."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config, short_hash
-from emorec.data import dataset, files, input_pipeline
+from emorec.data import dataset, files, input_pipeline, mixing
 from emorec.errors import ConfigError, TrainingError
 from emorec.features import extract
+from emorec.features.encoders import Encoders
 from emorec.models import presets
-from emorec.training import bundle, loop
+from emorec.training import bundle, fitted, loop
 
 
 def train(
     data: dataset.Dataset,
     output_dir: str | os.PathLike,
     config: Config,
-    encoders: extract.Encoders,
+    encoders: Encoders,
     *,
+    members: Sequence[bundle.Bundle] = (),
     seed: int = 0,
     overwrite: bool = False,
     on_features: Callable[[str, int, int], None] | None = None,
@@ -37,56 +40,71 @@ def train(
         data: The prepared data set; its config decides the data sections.
         output_dir: The model folder to be.
         config: The model's config.
-        encoders: The frozen encoders.
+        encoders: The frozen encoders; those that the system does not read
+            are left aside.
+        members: Of an ensemble, its trained members.
         seed: Of initialisation, shuffling, sampling and dropout.
         overwrite: Throw away an earlier model or run in the folder.
         on_features: Called with (split, shards done, all shards).
         on_epoch: Called with (epoch, figures).
 
     Raises:
+        ConfigError: An encoder is absent or does not give what is read.
         TrainingError: The folder holds another run, there is nothing to
             train on, or the loss is not finite.
     """
     dataset.check_fits(data, config, data.labels, "this training config")
+    mixing.check(config.train.source_weights, data.sources)
+    of_members = tuple(m.config.model for m in members)
+    inputs = presets.inputs_of(config.model, of_members)
+    encoders = encoders.only(inputs)
+    name = run_name(data, config, encoders, seed, members)
     folder = pathlib.Path(output_dir)
-    name = run_name(data, config, encoders, seed)
     _claim(folder, overwrite)
-    shards = {}
-    for split in ("train", "validation"):
-        if split == "train" or data.splits.get(split, {}).get("files"):
-            shards[split] = extract.extract(
-                data,
-                split,
-                encoders,
-                config,
-                progress=on_features and _bind(on_features, split),
-            )
+    sources = {
+        split: extract.extract(
+            data,
+            split,
+            encoders,
+            inputs,
+            config,
+            progress=on_features and _bind(on_features, split),
+        )
+        for split in ("train", "validation")
+        if split == "train" or data.splits.get(split, {}).get("files")
+    }
     keras.utils.set_random_seed(seed)
     # CPU kernels that sum in any order are the one other source of change.
     tf.config.experimental.enable_op_determinism()
-    model = presets.build(config.model, encoders.dims, len(data.labels))
-    history = loop.fit(
-        loop.Run(
-            model=model,
-            train_files=shards["train"],
-            validation_files=shards.get("validation", []),
-            dims=encoders.dims,
-            config=config,
-            class_counts=input_pipeline.class_counts(
-                shards["train"], len(data.labels)
-            ),
-            seed=seed,
-            name=name,
-            folder=folder,
+    run = loop.Run(
+        model=presets.build(
+            config.model,
+            encoders.shapes,
+            len(data.labels),
+            members=of_members,
         ),
-        on_epoch,
+        train=sources["train"],
+        validation=sources.get("validation", []),
+        config=config,
+        class_counts=input_pipeline.class_counts(
+            sources["train"], len(data.labels), config.train.source_weights
+        ),
+        seed=seed,
+        name=name,
+        folder=folder,
     )
+    history, notes = [], {}
+    if presets.get(config.model.system).training == "gradient":
+        history = loop.fit(run, on_epoch)
+    else:
+        notes = fitted.fit(run, encoders, data.labels, members)
     made = bundle.Bundle(
-        model,
+        run.model,
         encoders,
         config,
         data.labels,
-        _info(data, seed, name, history),
+        {**_info(data, seed, name, history), **notes},
+        of_members,
     )
     files.write_json(folder / "history.json", {"epochs": history})
     made.save(folder)
@@ -97,7 +115,13 @@ def _bind(callback, split):
     return lambda done, total: callback(split, done, total)
 
 
-def run_name(data, config: Config, encoders, seed: int) -> str:
+def run_name(
+    data: dataset.Dataset,
+    config: Config,
+    encoders: Encoders,
+    seed: int,
+    members: Sequence[bundle.Bundle] = (),
+) -> str:
     """Names a run by all that decides its result."""
     values = config.to_dict()
     return short_hash(
@@ -109,6 +133,7 @@ def run_name(data, config: Config, encoders, seed: int) -> str:
             "encoders": encoders.hash,
             "labels": list(data.labels.names),
             "seed": seed,
+            "members": [m.info["run"] for m in members],
         }
     )
 
@@ -128,14 +153,13 @@ def _claim(folder: pathlib.Path, overwrite: bool):
 
 
 def _info(data, seed, name, history) -> dict:
-    monitored = [h.get("val_loss", h["loss"]) for h in history]
-    best = int(np.argmin(monitored))
-    return {
+    values = {
         "run": name,
         "seed": seed,
         "epochs": len(history),
-        "best_epoch": best,
-        "best": history[best],
+        "best_epoch": None,
+        "best": {},
+        "notes": [],
         "data": {
             "fingerprint": data.fingerprint,
             "sources": data.sources,
@@ -143,6 +167,10 @@ def _info(data, seed, name, history) -> dict:
         },
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
+    if history:
+        best = int(np.argmin([h.get("val_loss", h["loss"]) for h in history]))
+        values |= {"best_epoch": best, "best": history[best]}
+    return values
 
 
 def training_config(
@@ -154,7 +182,7 @@ def training_config(
         ConfigError: An assignment would change how the data was made.
     """
     config = data.config.override([f"model.system={system}", *assignments])
-    presets.get(config.model.system)
+    config = dataclasses.replace(config, model=presets.resolve(config.model))
     if config.data_hash() != data.config.data_hash():
         raise ConfigError(
             "`--set` of `train` must not change how the records were made. "

@@ -225,7 +225,7 @@ def paths(clips, tmp_path_factory):
 def epoch_of(paths, clips, epoch, seed=0, config=CONFIG):
     """Returns `[(clip's id, its frames)]` in the order of an epoch."""
     batches = input_pipeline.training_epoch(
-        paths, features.DIMS, config, seed, epoch
+        features.sources(paths), config, seed, epoch
     )
     return frames_of(batches, clips)
 
@@ -291,7 +291,7 @@ def test_an_epoch_is_a_function_of_its_seed_and_number(paths, clips):
 
 
 def test_evaluation_always_sees_frame_0_of_phase_0(paths, clips):
-    batches = input_pipeline.evaluation_clips(paths, features.DIMS, CONFIG)
+    batches = input_pipeline.evaluation_clips(features.sources(paths), CONFIG)
     wanted = []
     for clip in clips:
         dense = list(range(0, len(clip.times), 2))[:8]
@@ -304,14 +304,14 @@ def test_evaluation_always_sees_frame_0_of_phase_0(paths, clips):
 
 def test_evaluation_may_leave_out_what_has_no_answer(paths, clips):
     batches = input_pipeline.evaluation_clips(
-        paths, features.DIMS, CONFIG, trainable_only=True
+        features.sources(paths), CONFIG, trainable_only=True
     )
     names = [name for name, _ in frames_of(batches, clips)]
     assert names == [f"clip{i}" for i in range(6)]
 
 
 def test_batches_are_padded_to_their_longest(paths):
-    batches = input_pipeline.evaluation_clips(paths, features.DIMS, CONFIG)
+    batches = input_pipeline.evaluation_clips(features.sources(paths), CONFIG)
     shapes = [
         (x["face_features"].shape, x["mask"].shape, y.shape)
         for x, y in batches.as_numpy_iterator()
@@ -332,14 +332,16 @@ def test_a_batch_of_faceless_clips(tmp_path):
         [features.FeatureClip(f"f{i}", 0, ()) for i in range(2)],
     )
     ((inputs, labels),) = input_pipeline.evaluation_clips(
-        [path], features.DIMS, CONFIG
+        features.sources([path]), CONFIG
     )
     assert inputs["face_features"].shape == (2, 0, 4)
     assert inputs["mask"].shape == (2, 0) and labels.shape == (2,)
-    epoch = input_pipeline.training_epoch([path], features.DIMS, CONFIG, 0, 0)
+    epoch = input_pipeline.training_epoch(
+        features.sources([path]), CONFIG, 0, 0
+    )
     assert list(epoch) == []
 
 
 def test_class_counts_are_of_the_clips_that_train(paths):
-    counts = input_pipeline.class_counts(paths, 4)
+    counts = input_pipeline.class_counts(features.sources(paths), 4)
     assert counts.tolist() == [2, 2, 2, 0]

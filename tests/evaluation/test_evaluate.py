@@ -18,7 +18,11 @@ from emorec.labels import LabelSet
 from emorec.training import bundle
 
 NAMES = ("calm", "glad", "upset")
-DESCRIPTION = {"system": "caca_rnn_a", "random_weights": ["context"]}
+DESCRIPTION = {
+    "system": "caca_rnn_a",
+    "random_weights": ["context"],
+    "info": {"notes": ["a thing to be said"]},
+}
 
 
 def data(train=(1, 5, 2), failures=()) -> dataset.Dataset:
@@ -144,6 +148,7 @@ def test_the_files(tmp_path):
     assert values["split"] == "test"
     assert values["system"] == "caca_rnn_a"
     assert values["random_weights"] == ["context"]
+    assert values["notes"] == ["a thing to be said"]
     assert values["data_fingerprint"] == "0123456789abcdef"
     assert values["unreadable_videos"] == 2
     assert values["frames_with_face_share"] == 30 / 80

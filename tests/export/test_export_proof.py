@@ -136,8 +136,8 @@ def test_the_proof_finds_what_only_a_server_would(bundle, tmp_path):
     module = tf.Module()
     module.model = bundle.model
     module.encoders = [
-        bundle.encoders.face.model,
-        bundle.encoders.context.model,
+        bundle.encoders.face.part("features"),
+        bundle.encoders.context.part("features"),
     ]
     functions = {
         name: tf.function(s.function, input_signature=s.inputs)

@@ -80,14 +80,16 @@ def encoded(bundle, clips):
     values = {"mask": mask}
     for stream in ("face", "context"):
         encoder = getattr(bundle.encoders, stream)
-        array = np.zeros((*mask.shape, encoder.dim), np.float32)
+        array = np.zeros(
+            (*mask.shape, *encoder.outputs["features"]), np.float32
+        )
         for row, clip in enumerate(clips):
             for step, jpeg in enumerate(getattr(clip, stream)):
                 # One frame at a time: nothing in common with the graph's way.
                 image = records.decode_jpeg(
                     tf.constant(jpeg), bundle.config.clip.crop_size
                 )
-                array[row, step] = encoder.encode(image.numpy()[None], 1)[0]
+                array[row, step] = encoder.encode(image.numpy()[None])[0]
         values[f"{stream}_features"] = array
     return values
 
@@ -257,14 +259,14 @@ def test_a_mask_with_holes_is_refused(served, bundle, mask):
         HOLES,
         mask=mask,
         **{
-            f"{k}_features": np.zeros((*shape, d), np.float32)
-            for k, d in bundle.encoders.dims.items()
+            name: np.zeros((*shape, *bundle.encoders.shapes[name]), np.float32)
+            for name in bundle.inputs
         },
     )
 
 
 def test_features_of_unequal_lengths_are_refused(served, bundle):
-    dims = bundle.encoders.dims
+    dims = {"face": 128, "context": 512}
     for stream, steps, rows in (("face", 2, 1), ("context", 3, 2)):
         sizes = {"face": (1, 3), "context": (1, 3), stream: (rows, steps)}
         refused(

@@ -15,12 +15,20 @@ from emorec.config import FeatureConfig
 from emorec.errors import ConfigError, ModelError, WeightsError
 from emorec.features import encoder
 from emorec.features.weights import WeightsNotFoundError
+from emorec.labels import FER2013
 
 PRESETS = ("squeezenet", "mini_xception")
-DIMS = {"squeezenet": 512, "mini_xception": 128}
+OUTPUTS = {
+    "squeezenet": {"features": (512,), "maps": (13, 13, 512)},
+    "mini_xception": {
+        "features": (128,),
+        "maps": (4, 4, 128),
+        "probabilities": (7,),
+    },
+}
 # Of the published weights. Change one only with the preset's `VERSION`:
 # stored features carry it.
-HASHES = {"squeezenet": "12999b07b7ccf215", "mini_xception": "9201ff9f67d912e0"}
+HASHES = {"squeezenet": "12999b07b7ccf215", "mini_xception": "73015c6e7421882a"}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,9 @@ def test_unknown_preset():
     with pytest.raises(ConfigError) as e:
         encoder.create("vgg")
     assert str(e.value) == (
-        "`encoder` must be one of squeezenet, mini_xception. Received: 'vgg'"
+        "`encoder` must be one of squeezenet, mini_xception, resnet50, or the "
+        "path of a Keras classifier (a .keras or .h5 file, or a folder of "
+        "`emorec train_face`). Received: 'vgg'"
     )
 
 
@@ -93,7 +103,7 @@ def test_random_weights_do_not_replace_a_wrong_file(tmp_path, no_weights):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_random_features_tell_images_apart(preset, no_weights, photos):
     features = _random(preset).encode(photos)
-    assert features.shape == (4, DIMS[preset])
+    assert features.shape == (4, *OUTPUTS[preset]["features"])
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
     assert np.abs(features).max() < 100
@@ -119,25 +129,64 @@ def test_features_do_not_depend_on_the_batch(preset, no_weights):
     whole = made.encode(images)
     for batch in (1, 3, 7):
         np.testing.assert_allclose(
-            made.encode(images, batch), whole, rtol=1e-5, atol=1e-5
+            made.encode(images, batch=batch), whole, rtol=1e-5, atol=1e-5
         )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_maps_average_to_the_features(preset, no_weights, photos):
     made = _random(preset)
-    maps = made.encode_maps(photos, 3)
-    assert maps.shape == (4, *made.maps)
+    maps = made.encode(photos, "maps", 3)
+    assert maps.shape == (4, *OUTPUTS[preset]["maps"])
     np.testing.assert_allclose(
         maps.mean((1, 2)), made.encode(photos), rtol=1e-5, atol=1e-5
     )
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_one_part_gives_several_kinds_in_one_pass(preset, no_weights, photos):
+    made = _random(preset)
+    assert made.outputs == OUTPUTS[preset]
+    assert encoder.PRESETS[preset].outputs == OUTPUTS[preset]
+    kinds = tuple(made.outputs)
+    part = made.part(*kinds)
+    assert part is made.part(*reversed(kinds))
+    assert part is not made.part("maps")
+    assert part.input.dtype == "uint8"
+    assert {k: tuple(t.shape[1:]) for k, t in part.output.items()} == (
+        made.outputs
+    )
+    together = part.predict_on_batch(photos)
+    for kind in kinds:
+        assert together[kind].dtype == np.float32
+        np.testing.assert_allclose(
+            together[kind], made.encode(photos, kind), rtol=1e-5, atol=1e-5
+        )
+
+
+def test_answers_of_the_classifier(no_weights, photos):
+    made = _random("mini_xception")
+    assert made.labels == FER2013
+    answers = made.encode(photos, "probabilities")
+    np.testing.assert_allclose(answers.sum(1), 1, rtol=1e-5)
+
+
+def test_a_kind_that_an_encoder_lacks(no_weights, photos):
+    made = _random("squeezenet")
+    assert made.labels == ()
+    with pytest.raises(ModelError) as e:
+        made.encode(photos, "probabilities")
+    assert str(e.value) == (
+        "the encoder squeezenet (random squeezenet) gives features, maps. "
+        "Received: 'probabilities'; choose another encoder or another system"
+    )
+    with pytest.raises(ModelError, match="Received: 'no kind'"):
+        made.part()
+
+
 def test_nothing_is_trainable(no_weights):
     made = _random("mini_xception")
-    assert made.model.trainable_weights == []
-    assert made.model.input.dtype == "uint8"
-    assert made.model.output.shape == (None, made.dim)
+    assert made.part("features").trainable_weights == []
 
 
 def test_images_are_checked(no_weights):
@@ -152,7 +201,7 @@ def test_images_are_checked(no_weights):
     ):
         made.encode(np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(ModelError, match="`batch` must be at least 1"):
-        made.encode(np.zeros((1, 224, 224, 3), np.uint8), 0)
+        made.encode(np.zeros((1, 224, 224, 3), np.uint8), batch=0)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -164,7 +213,8 @@ def test_save_and_load(preset, no_weights, tmp_path, photos):
         "encoder.weights.h5",
     ]
     again = encoder.load(tmp_path / "e")
-    assert (again.id, again.dim, again.hash) == (preset, made.dim, made.hash)
+    assert (again.id, again.hash) == (preset, made.hash)
+    assert (again.outputs, again.labels) == (made.outputs, made.labels)
     assert again.crop_size == 224
     assert again.weights == made.weights
     np.testing.assert_array_equal(again.encode(photos), made.encode(photos))
@@ -216,10 +266,12 @@ def test_load_refuses_another_networks_weights(no_weights, tmp_path):
     [
         ({"encoder": "os.system"}, "unknown encoder 'os.system'; there is sq"),
         ({"encoder": 3}, "`encoder` must be str. Received: 3"),
-        ({"format": 2}, "not an encoder's JSON of format 1"),
+        ({"format": 1}, "not an encoder's JSON of format 2; save it again"),
         ({"crop_size": True}, "`crop_size` must be int. Received: True"),
         ({"crop_size": 0}, "`crop_size` must be 1 to 4096. Received: 0"),
         ({"weights": None}, "`weights` must be dict. Received: None"),
+        ({"weights": {}}, "`weights` must say whether they are random"),
+        ({"labels": "happy"}, "`labels` must be list. Received: 'happy'"),
         ({"hash": "0" * 16}, "hash must be 0000000000000000"),
     ],
 )
@@ -251,7 +303,7 @@ def test_published_weights(preset, test_data, photos):
     assert np.isfinite(features).all()
     for batch in (1, 3):
         np.testing.assert_allclose(
-            made.encode(photos, batch), features, rtol=1e-5, atol=1e-5
+            made.encode(photos, batch=batch), features, rtol=1e-5, atol=1e-5
         )
     # The graph resizes: a larger crop of the same picture has near features.
     large = encoder.create(
@@ -274,6 +326,9 @@ def test_module_is_free_of_tensorflow():
         "        assert not any('tensorflow' in n for n in names), path\n"
     )
     folder = os.path.dirname(encoder.__file__)
-    files = ("encoder", "squeezenet", "mini_xception", "weights")
-    paths = [os.path.join(folder, f"{f}.py") for f in files]
+    files = (
+        "encoder encoder_presets squeezenet mini_xception resnet50 weights "
+        "layer_weights keras_archive keras_check keras_cut keras_file"
+    )
+    paths = [os.path.join(folder, f"{f}.py") for f in files.split()]
     subprocess.run([sys.executable, "-c", code, *paths], check=True)

@@ -12,21 +12,20 @@ import tensorflow as tf
 
 from emorec.config import Config
 from emorec.data import keys, records
-from emorec.errors import RecordError
+from emorec.errors import ConfigError, RecordError
 from emorec.features import extract
+from emorec.features.encoders import Encoders
+
+BOTH = ("face_features", "context_features")
 
 
 @pytest.fixture(scope="module")
 def features(prepared, encoders, tmp_path_factory) -> pathlib.Path:
-    """The features of the split `test`, in a folder of their own."""
-    (path,) = extract.extract(
-        prepared,
-        "test",
-        encoders,
-        Config(),
-        feature_dir=tmp_path_factory.mktemp("features"),
-    )
-    return pathlib.Path(path)
+    """The features of the split `test`, of both streams in one file."""
+    (source,) = prepared.files("test")
+    target = tmp_path_factory.mktemp("features") / "both.tfrecord"
+    assert extract.extract_shard(source, target, encoders, BOTH, Config()) == 8
+    return target
 
 
 @pytest.fixture
@@ -41,21 +40,38 @@ def copy(prepared, tmp_path):
 class Means:
     """An encoder of a picture's mean colour that notes its batches."""
 
-    dim, hash = 3, "means"
+    id, hash, outputs = "means", "means", {"features": (3,)}
 
     def __init__(self):
         self.sizes = []
 
-    def encode(self, images, batch):
+    def part(self, *kinds):
+        assert kinds == ("features",)
+        return self
+
+    def predict_on_batch(self, images):
         self.sizes.append(len(images))
-        return images.mean((1, 2), dtype=np.float32)
+        return {"features": images.mean((1, 2), dtype=np.float32)}
 
 
 class Unused:
-    """Stands for encoders that must not be asked."""
+    """Stands for an encoder that must not be asked."""
 
-    def __init__(self, encoders):
-        self.hash = encoders.hash
+    def __init__(self, encoder):
+        self.id, self.hash = encoder.id, encoder.hash
+        self.outputs, self.weights = encoder.outputs, encoder.weights
+
+
+def unused(encoders) -> Encoders:
+    return Encoders(Unused(encoders.face), Unused(encoders.context))
+
+
+def run(data, encoders, inputs=("face_features",), config=None, **arguments):
+    """Extracts the split `test`; returns the files."""
+    found = extract.extract(
+        data, "test", encoders, inputs, config or Config(), **arguments
+    )
+    return [path for part in found for path in part.files]
 
 
 def one_record(path) -> tf.train.Example:
@@ -87,7 +103,9 @@ def test_features_are_the_encoders_own(prepared, encoders, features):
             ]
             ours = np.float32(records.many(record, key)).reshape(n, -1)
             theirs = encoder.encode(np.stack(images))
-            assert ours.shape == theirs.shape == (6, encoder.dim)
+            assert (
+                ours.shape == theirs.shape == (6, *encoder.outputs["features"])
+            )
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
             assert np.ptp(ours, axis=0).max() > 1e-3
             assert records.one(record, name) == encoder.hash
@@ -109,36 +127,112 @@ def test_the_description_of_a_clip_is_kept(prepared, features):
         assert ours[key] == theirs[key]
 
 
-def test_they_lie_in_a_folder_of_the_encoders_name(features, encoders):
-    assert features.parent.name == encoders.hash
+def test_a_folder_holds_one_kind_of_one_encoder_and_says_so(
+    prepared, encoders, tmp_path
+):
+    inputs = ("face_maps", "face_probabilities")
+    found = extract.extract(
+        prepared, "test", encoders, inputs, Config(), feature_dir=tmp_path
+    )
+    assert [part.holds for part in found] == [
+        {"face_maps": (4, 4, 128)},
+        {"face_probabilities": (7,)},
+    ]
+    for name, part in zip(inputs, found, strict=True):
+        (path,) = map(pathlib.Path, part.files)
+        assert path.parent == tmp_path / f"{name}-{encoders.face.hash}"
+        said = json.loads((path.parent / "features.json").read_text())
+        assert said["holds"] == name
+        assert tuple(said["shape"]) == part.holds[name]
+        assert said["encoder"]["id"] == "mini_xception"
+        assert said["encoder"]["hash"] == encoders.face.hash
+        assert said["encoder"]["random"] is False
+        record = one_record(path)
+        kept = [k for k in record.features.feature if k.startswith("face/")]
+        assert sorted(kept) == sorted(["face/encoder", name.replace("_", "/")])
+    maps = records.many(one_record(found[0].files[0]), keys.FACE_MAPS)
+    shares = records.many(one_record(found[1].files[0]), "face/probabilities")
+    assert len(maps) == 6 * 4 * 4 * 128
+    sums = np.reshape(shares, (6, 7)).sum(1)
+    np.testing.assert_allclose(sums, 1, rtol=1e-5)
+
+
+def test_maps_are_the_features_before_their_pooling(
+    prepared, encoders, features, tmp_path
+):
+    (path,) = run(prepared, encoders, ["face_maps"], feature_dir=tmp_path)
+    for a, b in zip(records.read(path), records.read(features), strict=True):
+        maps = np.reshape(records.many(a, keys.FACE_MAPS), (6, 16, 128))
+        pooled = np.reshape(records.many(b, keys.FACE_FEATURES), (6, 128))
+        np.testing.assert_allclose(maps.mean(1), pooled, atol=1e-5)
+
+
+def test_a_folder_of_another_encoder_is_refused(prepared, encoders, tmp_path):
+    (path,) = run(prepared, encoders, feature_dir=tmp_path)
+    said = pathlib.Path(path).parent / "features.json"
+    values = json.loads(said.read_text())
+    values["encoder"]["hash"] = "0123456789abcdef"
+    said.write_text(json.dumps(values))
+    with pytest.raises(RecordError) as e:
+        run(prepared, encoders, feature_dir=tmp_path)
+    assert str(e.value) == (
+        f"{said.parent}: its features are others than asked for: the "
+        f"encoder's hash must be {encoders.face.hash}. Received: "
+        "0123456789abcdef; delete the folder, and they are computed again"
+    )
+
+
+def test_what_an_encoder_does_not_give(prepared, encoders):
+    with pytest.raises(ConfigError) as e:
+        run(prepared, encoders, ["context_probabilities"])
+    assert str(e.value) == (
+        "the context encoder 'squeezenet' gives no probabilities, which the "
+        "system reads; it gives features, maps. Choose another encoder by "
+        "features.context_encoder, or another system"
+    )
+    with pytest.raises(ConfigError, match="an encoder of the face stream is"):
+        run(prepared, Encoders(context=encoders.context))
+
+
+def test_names_and_shapes(encoders):
     assert encoders.hash == f"{encoders.face.hash}-{encoders.context.hash}"
-    assert encoders.dims == {"face": 128, "context": 512}
+    assert encoders.shapes["face_features"] == (128,)
+    assert encoders.shapes["context_features"] == (512,)
     assert encoders.random_weights == ["context"]
+    alone = encoders.only(["face_maps"])
+    assert alone.context is None and alone.hash == encoders.face.hash
+    assert alone.random_weights == []
 
 
-def test_features_are_computed_once(prepared, encoders, features):
-    before = features.stat()
+def test_without_any_input_the_records_of_frames_are_read(prepared, encoders):
+    (found,) = extract.extract(prepared, "test", encoders, (), Config())
+    assert found.holds == {} and list(found.files) == prepared.files("test")
+
+
+def test_features_are_computed_once(prepared, encoders, tmp_path):
+    paths = run(prepared, encoders, BOTH, feature_dir=tmp_path)
+    before = [pathlib.Path(p).stat().st_mtime_ns for p in paths]
     steps = []
-    again = extract.extract(
+    again = run(
         prepared,
-        "test",
-        Unused(encoders),
-        Config(),
-        feature_dir=features.parents[1],
+        unused(encoders),
+        BOTH,
+        feature_dir=tmp_path,
         progress=lambda *step: steps.append(step),
     )
-    assert again == [str(features)] and steps == [(1, 1)]
-    assert features.stat().st_mtime_ns == before.st_mtime_ns
+    assert again == paths and steps == [(1, 2), (2, 2)]
+    after = [pathlib.Path(p).stat().st_mtime_ns for p in paths]
+    assert after == before
 
 
 def test_features_of_a_source_that_changed_are_made_anew(copy, encoders):
     data, source = copy
-    (path,) = extract.extract(data, "test", encoders, Config())
+    (path,) = run(data, encoders)
     assert pathlib.Path(path).parents[1] == source.parent / "features"
     before = list(records.read(path))
     changed = list(records.read(source))[::-1]
     records.write(source, changed)
-    (again,) = extract.extract(data, "test", encoders, Config())
+    (again,) = run(data, encoders)
     assert again == path
     after = [records.one(r, keys.CLIP_ID) for r in records.read(path)]
     assert after == [records.one(r, keys.CLIP_ID) for r in before][::-1]
@@ -146,7 +240,7 @@ def test_features_of_a_source_that_changed_are_made_anew(copy, encoders):
     with pytest.raises(AttributeError, match="'Unused' object"):
         stat = source.stat()
         os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1000))
-        extract.extract(data, "test", Unused(encoders), Config())
+        run(data, unused(encoders))
 
 
 def test_a_copied_data_set_keeps_its_features(prepared, encoders, tmp_path):
@@ -155,13 +249,13 @@ def test_a_copied_data_set_keeps_its_features(prepared, encoders, tmp_path):
         prepared.path, here, ignore=shutil.ignore_patterns("features")
     )
     data = dataclasses.replace(prepared, path=str(here))
-    extract.extract(data, "test", encoders, Config())
+    run(data, encoders)
     # `cp -r` gives the copy new times.
     shutil.copytree(here, there, copy_function=shutil.copyfile)
     data = dataclasses.replace(prepared, path=str(there))
     (source,) = map(pathlib.Path, data.files("test"))
     assert source.stat().st_mtime_ns != (here / source.name).stat().st_mtime_ns
-    (path,) = extract.extract(data, "test", Unused(encoders), Config())
+    (path,) = run(data, unused(encoders))
     assert pathlib.Path(path).is_relative_to(there)
     # Another task or another size is another source.
     summary = there / "shards" / f"{source.stem}.json"
@@ -169,20 +263,20 @@ def test_a_copied_data_set_keeps_its_features(prepared, encoders, tmp_path):
     values = json.loads(text)
     summary.write_text(json.dumps({**values, "task": "another"}))
     with pytest.raises(AttributeError, match="'Unused' object"):
-        extract.extract(data, "test", Unused(encoders), Config())
+        run(data, unused(encoders))
     summary.write_text(text)
     records.write(source, list(records.read(source))[1:])
     with pytest.raises(AttributeError, match="'Unused' object"):
-        extract.extract(data, "test", Unused(encoders), Config())
+        run(data, unused(encoders))
 
 
 def test_features_without_their_stamp_are_not_trusted(copy, encoders):
     """A killed run may have left them so."""
     data, _ = copy
-    (path,) = extract.extract(data, "test", encoders, Config())
+    (path,) = run(data, encoders)
     pathlib.Path(path).with_suffix(".json").unlink()
     with pytest.raises(AttributeError, match="'Unused' object"):
-        extract.extract(data, "test", Unused(encoders), Config())
+        run(data, unused(encoders))
 
 
 def test_records_of_another_config_are_refused(prepared, encoders, tmp_path):
@@ -190,9 +284,7 @@ def test_records_of_another_config_are_refused(prepared, encoders, tmp_path):
     other = Config().override(["clip.jpeg_quality=50"])
     with pytest.raises(RecordError) as e:
         # Before anything is encoded.
-        extract.extract(
-            prepared, "test", Unused(encoders), other, feature_dir=tmp_path
-        )
+        run(prepared, unused(encoders), config=other, feature_dir=tmp_path)
     assert str(e.value) == (
         f"{source}: its records were made with the config "
         f"'{Config().data_hash()}', not '{other.data_hash()}'; prepare the "
@@ -208,7 +300,7 @@ def test_one_record_of_another_config_among_good_ones(copy, encoders):
     value[0] = b"0123456789abcdef"
     records.write(source, found)
     with pytest.raises(RecordError, match="the config '0123456789abcdef', not"):
-        extract.extract(data, "test", encoders, Config())
+        run(data, encoders)
     assert not list((source.parent / "features").rglob("*.tfrecord"))
 
 
@@ -218,7 +310,7 @@ def test_a_shard_that_lost_records_is_refused(copy, encoders):
     records.write(source, list(records.read(source))[:2])
     for _ in range(2):  # Also when the features are there already.
         with pytest.raises(RecordError) as e:
-            extract.extract(data, "test", encoders, Config())
+            run(data, encoders)
         assert str(e.value) == (
             f"{data.path}: the shards of 'test' hold 2 records, 8 were "
             "written; run `emorec prepare` again with --overwrite"
@@ -252,7 +344,7 @@ def fewer_contexts(source):
     [
         (cut, "not readable as records of frames ("),
         (no_jpeg, "not readable as records of frames ("),
-        (fewer_contexts, "not readable as records of frames ("),
+        (fewer_contexts, "a record has 6 times for 5 frames"),
         (fewer_times, "a record has 5 times for 6 frames"),
     ],
 )
@@ -260,7 +352,7 @@ def test_damaged_records_are_named(copy, encoders, damage, problem):
     data, source = copy
     damage(source)
     with pytest.raises(RecordError) as e:
-        extract.extract(data, "test", encoders, Config())
+        run(data, encoders, BOTH[damage is fewer_contexts :])
     message = str(e.value)
     assert message.startswith(f"{source}: {problem}")
     assert "delete it and run `emorec prepare` again" in message
@@ -280,7 +372,7 @@ def test_a_clip_without_a_face_has_no_features(copy, encoders):
         empty.features.feature[key].Clear()
     records.write(source, [empty, full])
     target = source.parent / "target.tfrecord"
-    assert extract.extract_shard(source, target, encoders, Config()) == 2
+    assert extract.extract_shard(source, target, encoders, BOTH, Config()) == 2
     first, second = records.read(target)
     assert len(records.many(first, keys.FACE_FEATURES)) == 0
     assert len(records.many(second, keys.FACE_FEATURES)) == 6 * 128
@@ -299,7 +391,7 @@ def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
     ):
         empty.features.feature[key].Clear()
     records.write(source, [*found, empty])
-    encoders = extract.Encoders(Means(), Means())
+    means = Encoders(Means(), Means())
     write, frames = records.write, 0
 
     def noting(path, examples):
@@ -307,7 +399,7 @@ def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
             nonlocal frames
             for example in examples:
                 frames += len(records.many(example, keys.FRAME_TIME))
-                ahead = sum(encoders.context.sizes) - frames
+                ahead = sum(means.context.sizes) - frames
                 assert 0 <= ahead <= 4
                 yield example
 
@@ -316,10 +408,10 @@ def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
     monkeypatch.setattr(records, "write", noting)
     target = source.parent / "target.tfrecord"
     config = Config().override(["features.batch_frames=4"])
-    assert extract.extract_shard(source, target, encoders, config) == 9
+    assert extract.extract_shard(source, target, means, BOTH, config) == 9
     assert frames == 42
     # Batches run over the records' borders.
-    assert encoders.face.sizes == encoders.context.sizes == [4] * 10 + [2]
+    assert means.face.sizes == means.context.sizes == [4] * 10 + [2]
     for made, original in zip(records.read(target), [*found, empty]):
         for key, jpegs in (
             (keys.FACE_FEATURES, keys.FACE_JPEG),

@@ -90,7 +90,7 @@ def test_resample_inside_tf_data():
 
 
 def test_outputs_and_size():
-    model = mini_xception.build(include_top=True)
+    model = mini_xception.build()
     assert model.input.shape == (None, 224, 224, 3)
     assert model.input.dtype == "uint8"
     assert model.output["maps"].shape == (None, 4, 4, 128)
@@ -104,7 +104,19 @@ def test_outputs_and_size():
         out["features"], out["maps"].mean((1, 2)), atol=1e-6
     )
     np.testing.assert_allclose(out["probabilities"].sum(1), 1, rtol=1e-5)
-    assert "probabilities" not in mini_xception.build().output
+    assert np.ptp(out["probabilities"], 0).max() > 0
+
+
+def test_network_of_other_classes():
+    image = keras.Input((64, 64, 1))
+    assert mini_xception.network(image, 3)["probabilities"].shape == (None, 3)
+
+
+def test_resample_refuses_what_would_fill_the_memory():
+    """A hostile file may hold this layer too."""
+    image = keras.Input((4096, 100_000, 3))
+    with pytest.raises(ValueError, match="numbers at most. Received: 360000"):
+        mini_xception.Resample((10, 400))(image)
 
 
 def test_float_input_keeps_fractions():
@@ -117,7 +129,7 @@ def test_float_input_keeps_fractions():
 def _same_as_the_file(path):
     """Ours against Keras' own reading of the file, on grey 64 x 64 images."""
     theirs = keras.models.load_model(path, compile=False)
-    ours = mini_xception.build((64, 64, 3), include_top=True)
+    ours = mini_xception.build((64, 64, 3))
     mini_xception.load_weights(ours, path)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (4, 64, 64, 1), np.uint8)

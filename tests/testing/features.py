@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.data import keys, records
+from emorec.data.feature_files import FeatureFiles
 from emorec.video.clip import Clip
 
 DIMS = {"face": 4, "context": 3}
+HOLDS = {"face_features": (4,), "context_features": (3,)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,11 @@ class FeatureClip:
             values = self.features()[stream].reshape(-1)
             feature[key].float_list.value.extend(values)
         return made
+
+
+def sources(paths) -> list[FeatureFiles]:
+    """Returns files as what the pipeline reads."""
+    return [FeatureFiles(HOLDS, tuple(paths))]
 
 
 def write(path, clips: Iterable[FeatureClip]) -> str:

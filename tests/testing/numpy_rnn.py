@@ -1,4 +1,4 @@
-"""The cascade as plain NumPy loops, one clip and one step at a time.
+"""The recurrent networks as plain NumPy loops, one clip, one step at a time.
 
 Written from the paper's text alone, to be compared with `emorec.models`.
 """
@@ -59,35 +59,76 @@ def attention_lstm(x, memories, weights, state):
     return np.array(found), (hidden, carry), [np.array(r) for r in rows]
 
 
+def weights_of(model, name):
+    return [np.float64(w) for w in model.get_layer(name).get_weights()]
+
+
+def encoded(model, spec, clip):
+    """The stream's features, through its dense encoding where it has one."""
+    x = np.float64(clip[f"{spec.name}_features"])
+    if not spec.encoder_units:
+        return x
+    kernel, bias = weights_of(model, f"{spec.name}_encoder")
+    return np.maximum(x @ kernel + bias, 0)
+
+
+def head(model, x):
+    kernel, bias = weights_of(model, "logits")
+    return x @ kernel + bias
+
+
+def stack(model, x, names):
+    """Reads a stack of plain LSTMs from zeros; returns its last state."""
+    for name in names:
+        zeros = np.zeros(model.units)
+        x, state = lstm(x, weights_of(model, name), (zeros, zeros))
+    return state[0]
+
+
 def cascade(model, clip):
     """Answers for one clip without padding as a `CascadeRNN` should.
 
     Args:
-        model: Its `streams` and its layers' weights are read.
-        clip: stream name -> [n, D].
+        model: Its config and its layers' weights are read.
+        clip: input name -> [n, D].
 
     Returns:
         `(logits [K], attention weights [n, n] of the last stream, one for
         each earlier stream)`.
     """
-
-    def weights(name):
-        return [np.float64(w) for w in model.get_layer(name).get_weights()]
-
     zeros = np.zeros(model.units)
     memories, state, maps = [], (zeros, zeros), []
     for spec in model.streams:
-        x, seed = np.float64(clip[spec.name]), state
-        if spec.encoder_units:
-            kernel, bias = weights(f"{spec.name}_encoder")
-            x = np.maximum(x @ kernel + bias, 0)
-        plain = spec.layers - 1 if memories else spec.layers
-        for i in range(plain):
-            x, state = lstm(x, weights(f"{spec.name}_lstm_{i + 1}"), seed)
-        if memories:
-            x, state, maps = attention_lstm(
-                x, memories, weights(f"{spec.name}_attention_lstm"), seed
-            )
+        x = encoded(model, spec, clip)
+        seed = state if model.seeding else (zeros, zeros)
+        attends = memories if model.attention else []
+        for i in range(spec.layers - bool(attends)):
+            layer = weights_of(model, f"{spec.name}_lstm_{i + 1}")
+            x, state = lstm(x, layer, seed)
+        if attends:
+            layer = weights_of(model, f"{spec.name}_attention_lstm")
+            x, state, maps = attention_lstm(x, attends, layer, seed)
         memories.append(x)
-    kernel, bias = weights("logits")
-    return state[0] @ kernel + bias, maps
+    return head(model, state[0]), maps
+
+
+def parallel(model, clip):
+    """The logits [K] of one clip as a `ParallelRNN` should give them."""
+    states = [
+        stack(
+            model,
+            encoded(model, spec, clip),
+            [f"{spec.name}_lstm_{i + 1}" for i in range(spec.layers)],
+        )
+        for spec in model.streams
+    ]
+    return head(model, np.concatenate(states))
+
+
+def concatenated(model, clip):
+    """The same of a `ConcatenatedRNN`."""
+    x = np.concatenate([encoded(model, s, clip) for s in model.streams], 1)
+    layers = max(s.layers for s in model.streams)
+    return head(
+        model, stack(model, x, [f"lstm_{i + 1}" for i in range(layers)])
+    )

@@ -27,9 +27,9 @@ def copy(model_dir, tmp_path):
 def logits_of(made: bundle.Bundle):
     rng = np.random.default_rng(0)
     inputs = {"mask": np.arange(5)[None] < np.array([[5], [2]])}
-    for stream, size in made.encoders.dims.items():
-        x = rng.normal(0, 1, (2, 5, size))
-        inputs[f"{stream}_features"] = x.astype(np.float32)
+    for name in made.inputs:
+        x = rng.normal(0, 1, (2, 5, *made.encoders.shapes[name]))
+        inputs[name] = x.astype(np.float32)
     return np.array(made.model(inputs)["logits"])
 
 
@@ -66,7 +66,7 @@ def test_what_was_saved_is_loaded(loaded, model_dir, tmp_path):
 def test_description(loaded, prepared):
     values = json.loads(json.dumps(loaded.describe()))
     assert values["system"] == loaded.system == "caca_rnn_a"
-    assert values["format"] == 1
+    assert values["format"] == 2
     assert values["config_hash"] == prepared.config.data_hash()
     assert values["labels"] == prepared.labels.to_dict()
     assert values["random_weights"] == ["context"]
@@ -94,7 +94,7 @@ def test_a_folder_without_a_model(tmp_path):
     "text, problem",
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
-        ('{"format": 1', "Expecting ',' delimiter: line 1 column 13"),
+        ('{"format": 2', "Expecting ',' delimiter: line 1 column 13"),
         ("[1]", "it holds no JSON object"),
     ],
 )
@@ -109,11 +109,11 @@ def test_a_model_json_that_is_no_json(copy, text, problem):
 
 
 def test_a_format_of_another_version(copy):
-    edit(copy, format=2)
+    edit(copy, format=1)
     with pytest.raises(ModelError) as e:
         bundle.load(copy)
     assert str(e.value) == (
-        f"{copy}: a model of format 2; this emorec reads format 1"
+        f"{copy}: a model of format 1; this emorec reads format 2"
     )
 
 

@@ -30,20 +30,24 @@ LABELS = [0, 0, 0, 0, 0, 1, 1, 1, 2, 2]
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     return {
-        "train": [
+        "train": features.sources(
             features.write(
                 folder / f"train-{i}.tfrecord",
                 features.clips_of(f"t{i}", LABELS),
             )
             for i in range(2)
-        ],
-        "validation": [
+        ),
+        "validation": files(
             features.write(
                 folder / "validation.tfrecord",
                 features.clips_of("v", [0, 1, 2, 0, 1, 2, 0]),
             )
-        ],
+        ),
     }
+
+
+def files(*paths):
+    return features.sources(paths)
 
 
 class Pooled(keras.Model):
@@ -88,9 +92,8 @@ def prepare(data, folder, seed=0, assignments=(), **changes) -> loop.Run:
     model(inputs_of_ones())
     run = loop.Run(
         model=model,
-        train_files=data["train"],
-        validation_files=data["validation"],
-        dims=features.DIMS,
+        train=data["train"],
+        validation=data["validation"],
         config=config,
         class_counts=input_pipeline.class_counts(data["train"], 3),
         seed=seed,
@@ -216,7 +219,7 @@ def test_a_loss_that_is_not_finite_stops_it(data, tmp_path):
         features.clips_of("bad", [0] * 4, noise=float("nan")),
     )
     epochs = []
-    run = prepare(data, tmp_path, train_files=[*data["train"], bad])
+    run = prepare(data, tmp_path, train=files(*data["train"][0].files, bad))
     with pytest.raises(TrainingError) as e:
         loop.fit(run, lambda epoch, _: epochs.append(epoch))
     # 24 clips make 6 steps; the bad ones may be in the first.
@@ -238,7 +241,7 @@ def test_a_validation_loss_that_is_not_finite_stops_it(data, tmp_path):
         features.clips_of("bad", [0], noise=float("nan")),
     )
     with pytest.raises(TrainingError, match="the validation of epoch 0"):
-        fit(data, tmp_path, validation_files=[bad])
+        fit(data, tmp_path, validation=files(bad))
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -249,7 +252,7 @@ def validation_loss(run) -> float:
         scale = np.ones_like(scale)
     losses = []
     for inputs, labels in input_pipeline.evaluation_clips(
-        run.validation_files, run.dims, run.config
+        run.validation, run.config
     ):
         logits = np.float64(run.model(inputs)["logits"])
         log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -266,7 +269,7 @@ def test_early_stopping_gives_back_the_best_weights(data, tmp_path, patience):
     )
     settings = [f"train.patience={patience}", "train.epochs=20"]
     run, history = fit(
-        data, tmp_path, assignments=settings, validation_files=[wrong]
+        data, tmp_path, assignments=settings, validation=files(wrong)
     )
     losses = [h["val_loss"] for h in history]
     best = int(np.argmin(losses))
@@ -296,13 +299,13 @@ def test_class_weights_by_hand():
 
 
 def test_without_validation_the_training_loss_decides(data, tmp_path):
-    run, history = fit(data, tmp_path, validation_files=[])
+    run, history = fit(data, tmp_path, validation=[])
     assert set(history[0]) == {"loss", "accuracy"}
     assert len(history) == 5
     best = min(range(5), key=lambda i: history[i]["loss"])
     meta = stored(tmp_path)["meta"].tobytes().decode()
     assert f'"best_epoch": {best},' in meta
-    assert run.validation_files == []
+    assert run.validation == []
 
 
 def test_nothing_to_train_on(data, tmp_path):
@@ -314,7 +317,7 @@ def test_nothing_to_train_on(data, tmp_path):
         ],
     )
     with pytest.raises(TrainingError) as e:
-        fit(data, tmp_path, train_files=[empty])
+        fit(data, tmp_path, train=files(empty))
     assert str(e.value) == (
         "no clip to train on: none of the training records has both a face "
         "and a label"

@@ -1,0 +1,89 @@
+"""The flags that choose the frozen encoders, and the encoders they choose."""
+
+import os
+from collections.abc import Sequence
+
+from absl import flags
+
+from emorec.cli import options
+
+
+def define_names(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
+    """`--face_encoder` and `--context_encoder`."""
+    return {
+        stream: flags.DEFINE_string(
+            f"{stream}_encoder",
+            None,
+            f"The {stream} stream's CNN: a preset's id, or the path of a Keras "
+            "classifier (a file, or a folder of `emorec train_face`); by "
+            f"default the config's features.{stream}_encoder.",
+            flag_values=values,
+        )
+        for stream in ("face", "context")
+    }
+
+
+def define_weights(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
+    """`--face_weights`, `--context_weights`, `--missing_weights`."""
+    holders = {
+        stream: flags.DEFINE_string(
+            f"{stream}_weights",
+            None,
+            f"The {stream} encoder's weight file, or its folder.",
+            flag_values=values,
+        )
+        for stream in ("face", "context")
+    }
+    holders["missing"] = flags.DEFINE_enum(
+        "missing_weights",
+        "error",
+        ["error", "random"],
+        "What to do where an encoder's published weights cannot be had; "
+        "random is for trying the software out, and is said wherever results "
+        "are shown.",
+        flag_values=values,
+    )
+    return holders
+
+
+def assignments(names: dict[str, flags.FlagHolder]) -> list[str]:
+    """Returns `--set` assignments for the encoders that were named.
+
+    A path is made absolute: the config outlives the working directory.
+    """
+    made = []
+    for stream, holder in names.items():
+        value = holder.value
+        if value:
+            if os.path.exists(value):
+                value = os.path.abspath(value)
+            made.append(f"features.{stream}_encoder={value}")
+    return made
+
+
+def create(weights: dict[str, flags.FlagHolder], config, inputs: Sequence[str]):
+    """Makes the encoders of a config that some inputs need.
+
+    Args:
+        weights: Of `define_weights`.
+        config: The run's config.
+        inputs: What networks read, `<stream>_<kind>`.
+
+    Returns:
+        `emorec.features.encoders.Encoders`; random weights are announced.
+    """
+    from emorec.features import encoder, encoders
+    from emorec.models import presets
+
+    made = {}
+    for stream in presets.streams_of(inputs) if inputs else ():
+        made[stream] = encoder.create(
+            getattr(config.features, f"{stream}_encoder"),
+            weights[stream].value,
+            allow_random=weights["missing"].value == "random",
+            crop_size=config.clip.crop_size,
+            file_pixels=config.features.file_pixels,
+        )
+    found = encoders.Encoders(**made)
+    options.announce_random(found.random_weights)
+    return found

@@ -1,0 +1,133 @@
+"""Every system goes the whole way, by the same commands."""
+
+import json
+
+import numpy as np
+import pytest
+from testing import commands
+
+from emorec.models import presets
+from serving.server.server import ModelServer
+
+# These two have it all: one stream, two, features and maps, an ensemble.
+SHORT = ("face_rnn", "ensemble")
+SMALL = (
+    "--set=train.epochs=1",
+    "--set=model.encoder_units=8",
+    "--set=model.rnn_units=8",
+    "--set=model.conv_filters=4",
+)
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Runs one command in this process; gives what it printed."""
+    # No download: neither another machine's cache nor the network decides.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("EMOREC_WEIGHTS_DIR", raising=False)
+
+    def run(*args):
+        done = commands.here(capsys, *args)
+        assert done.code == 0, done.err
+        return done.out
+
+    return run
+
+
+def answers(path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def probabilities(values) -> list[float]:
+    return list(values["probabilities"].values())
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        pytest.param(s, marks=[] if s in SHORT else [pytest.mark.long])
+        for s in presets.SYSTEMS
+    ],
+)
+def test_trained_evaluated_exported_served_and_asked(
+    run, prepared, sample_set, tmp_path, system
+):
+    model, base = tmp_path / "model", tmp_path / "serving"
+    out = run(
+        "train",
+        f"--data_dir={prepared.path}",
+        f"--system={system}",
+        f"--output_dir={model}",
+        "--missing_weights=random",
+        "--quiet",
+        *SMALL,
+        *(["--members=caca_rnn_a,cnn_2d3d"] if system == "ensemble" else []),
+    )
+    assert f"{system}: " in out and " parameters" in out
+    described = json.loads((model / "model.json").read_text())
+    inputs = described["inputs"]
+    read = {name.partition("_")[0] for name in inputs}
+    assert {p.name for p in model.glob("encoders/*")} == read
+    out = run("export", f"--model_dir={model}", f"--output_dir={base}")
+    assert "largest difference of a probability" in out
+
+    places = {"model_dir": model, "saved_model": base}
+    reports = {}
+    for kind, place in places.items():
+        report = tmp_path / f"report_{kind}"
+        run(
+            "evaluate",
+            f"--data_dir={prepared.path}",
+            "--split=test",
+            f"--{kind}={place}",
+            f"--output_dir={report}",
+            "--quiet",
+        )
+        reports[kind] = json.loads((report / "metrics.json").read_text())
+    assert reports["model_dir"]["system"] == system
+    assert reports["model_dir"]["notes"] == described["info"]["notes"]
+    for key in ("acc", "map", "macro_f1"):
+        ours, theirs = (r["metrics"][key] for r in reports.values())
+        assert ours == pytest.approx(theirs)
+
+    video = sorted((sample_set.parent / "videos").glob("*.mp4"))[-1]
+    found = {}
+    with ModelServer(str(base), "emotion", port=0, rest_port=None) as server:
+        places["server"] = f"127.0.0.1:{server.port}"
+        for kind, place in places.items():
+            path = tmp_path / f"{kind}.jsonl"
+            run("predict", video, f"--{kind}={place}", f"--output={path}")
+            found[kind] = answers(path)
+    for values in found.values():
+        assert len(values) == len(found["server"]) >= 1
+        for ours, theirs in zip(values, found["server"], strict=True):
+            assert ours["label"] == theirs["label"]
+            np.testing.assert_allclose(
+                probabilities(ours), probabilities(theirs), atol=2e-6
+            )
+            assert sum(probabilities(ours)) == pytest.approx(1, abs=1e-4)
+
+
+def test_what_a_face_classifier_cannot_say_is_said(run, prepared, tmp_path):
+    """By `train`, and wherever its answers are shown."""
+    model = tmp_path / "model"
+    said = (
+        "the face classifier cannot give: worried, anxious",
+        "answers of the face classifier that no label takes, spread over the "
+        "others: fear",
+    )
+    out = run(
+        "train",
+        f"--data_dir={prepared.path}",
+        "--system=face_average",
+        f"--output_dir={model}",
+    )
+    assert out.splitlines()[-2:] == list(said)
+    out = run(
+        "evaluate",
+        f"--data_dir={prepared.path}",
+        f"--model_dir={model}",
+        f"--output_dir={tmp_path / 'report'}",
+    )
+    assert out.splitlines()[-2:] == [f"note: {line}" for line in said]
