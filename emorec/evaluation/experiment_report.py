@@ -71,7 +71,7 @@ def _draw(results, row, folder) -> dict[str, str]:
             folder / path,
             counts,
             done[0].labels,
-            f"{row.title}: {split} split of the data set {name}, {seeds}",
+            f'{row.title}: {split} split of "{name}", {seeds}',
             note,
         )
         drawn[f"confusion, {split}"] = path
@@ -79,7 +79,7 @@ def _draw(results, row, folder) -> dict[str, str]:
     if runs:
         path = f"curves/{row.id}.png"
         charts.training_curves(
-            folder / path, runs, f"{row.title}: training on the data set {name}"
+            folder / path, runs, f'{row.title}: training on "{name}"'
         )
         drawn["training"] = path
     return drawn

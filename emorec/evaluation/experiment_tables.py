@@ -26,8 +26,8 @@ SANITY = (
 _PAPER_PARAMS = "the paper reports: parameters"
 _PAPER_FIGURES = f"the paper reports: MAP / ACC, % ({PAPER_DATA})"
 _VALIDATION = (
-    "This split chose each run's epoch and the weights of ensembles: its "
-    "figures flatter."
+    "Training chose each run's epoch, and an ensemble's weights, on this "
+    "split: its figures flatter."
 )
 _CUT_TITLES = {
     "no_attention": "without attention",

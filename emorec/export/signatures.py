@@ -304,7 +304,7 @@ def _check_encoder(found, hash_, key):
     # Features of another CNN have the right shape and mean nothing.
     return _check(
         tf.reduce_all((found == hash_) | (found == "")),
-        f"`{key}` must be {hash_}: these features are another encoder's",
+        f"`{key}` must be {hash_}: these features are of another encoder",
     )
 
 

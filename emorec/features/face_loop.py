@@ -85,8 +85,11 @@ def trainer(
     for layer in augmentation(settings):
         x = layer(x)
     made = keras.Model(image, model(x))
+    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    # Built within the step it would be traced twice, seconds each.
+    optimizer.build(made.trainable_variables)
     made.compile(
-        keras.optimizers.Adam(settings.learning_rate),
+        optimizer,
         keras.losses.SparseCategoricalCrossentropy(),
         metrics=["accuracy"],
         # XLA makes these networks slower on a CPU.

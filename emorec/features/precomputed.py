@@ -126,15 +126,17 @@ def encoders(
 
     Args:
         data_dir: The folder of a data set.
-        inputs: What networks read; the other streams are left out. Nothing
-            asks for all that there is.
+        inputs: What networks read; streams that they do not read are left
+            out. Nothing asks for all that there is.
 
     Raises:
-        ConfigError: Something else is read than what was given.
-        ModelError: A description does not fit its folder.
+        EmorecError: A description of features is absent or does not fit.
     """
+    wanted = {name.partition("_")[0] for name in inputs} or set(STREAMS)
     made = {}
     for stream in STREAMS:
+        if stream not in wanted:
+            continue
         root = pathlib.Path(data_dir) / "features"
         for path in sorted(root.glob(f"{stream}_features-*")):
             about = files.read_json(
@@ -145,8 +147,7 @@ def encoders(
                 shape = about.get("shape")
                 size = shape[0] if isinstance(shape, list) and shape else None
                 made[stream] = _read({**found, "size": size}, path)
-    found = Encoders(**made)
-    return found.only(inputs) if inputs else found
+    return Encoders(**made)
 
 
 def deposit(

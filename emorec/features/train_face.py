@@ -220,7 +220,8 @@ def train(
         on_epoch,
     )
     # What was frozen here need not be where it is trained on.
-    network.model.trainable = True
+    for layer in network.model.layers:
+        layer.trainable = True
     return FaceClassifier(
         model=network.model,
         labels=images.labels.names,

@@ -104,7 +104,9 @@ class ClearPadding(keras.layers.Layer):
 
     def call(self, x, valid):
         # Not called `mask`: Keras gives an argument of that name no shape.
-        return x * ops.cast(valid, x.dtype)[:, :, None, None, None]
+        # Chosen, not multiplied: a client's padding may hold anything.
+        valid = valid[:, :, None, None, None]
+        return ops.where(valid, x, ops.zeros_like(x))
 
     def compute_output_shape(self, x_shape, valid_shape):
         return x_shape

@@ -82,8 +82,9 @@ class LabelAverage(keras.layers.Layer):
 
     def call(self, x, valid):
         # Not called `mask`: Keras gives an argument of that name no shape.
-        valid = ops.cast(valid, x.dtype)[:, :, None]
-        total = ops.sum(x * valid, axis=1)
+        # Chosen, not multiplied: a client's padding may hold anything.
+        x = ops.where(valid[:, :, None], x, ops.zeros_like(x))
+        total = ops.sum(x, axis=1)
         shares = ops.matmul(total, self.mapping)
         mass = ops.sum(shares, axis=-1, keepdims=True)
         shares = shares / ops.maximum(mass, _SMALLEST)

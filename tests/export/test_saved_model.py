@@ -180,6 +180,32 @@ def test_records_of_features_answer_as_records_of_frames(served, bundle, real):
     )
 
 
+def test_features_of_another_encoder_are_refused(served, bundle, real):
+    """They have the right shape and mean nothing."""
+    features = encoded(bundle, real[:1])
+    example = tf.train.Example.FromString(real[0].record)
+    feature = example.features.feature
+    for name in bundle.inputs:
+        feature[keys.feature_key(name)].float_list.value.extend(
+            features[name].reshape(-1)
+        )
+    for stream, encoder in bundle.encoders.items():
+        feature[keys.encoder_key(stream)].bytes_list.value.append(
+            encoder.hash.encode()
+        )
+    served["feature_examples"](examples=[example.SerializeToString()])
+    for stream, encoder in bundle.encoders.items():
+        other = tf.train.Example.FromString(example.SerializeToString())
+        value = other.features.feature[keys.encoder_key(stream)].bytes_list
+        value.value[0] = b"0123456789abcdef"
+        refused(
+            served["feature_examples"],
+            f"`{stream}/encoder` must be {encoder.hash}: these features are "
+            "of another encoder",
+            examples=[other.SerializeToString()],
+        )
+
+
 def test_padding_changes_nothing(served, real):
     clips = cut(real, (5, 2))
     answers = [

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from testing import jax_worker, models
+from testing import models
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 # case -> valid steps of each clip, and T.
@@ -31,14 +31,14 @@ def write(name, folder: pathlib.Path) -> dict:
         outputs = model(inputs, training=False)
         answers |= {f"{case}/{k}": np.array(v) for k, v in outputs.items()}
     if name in models.TRAINED:
-        arrays[f"{jax_worker.STEP}/labels"] = np.arange(4)
+        arrays[f"{models.LEARNT}/labels"] = np.arange(4)
     np.savez(folder / f"{name}.inputs.npz", **arrays)
     return answers
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> dict:
-    """name -> (TensorFlow's answers, JAX's answers and step)."""
+    """name -> (TensorFlow's answers, JAX's answers and steps)."""
     folder = tmp_path_factory.mktemp("backends")
     ours = {name: write(name, folder) for name in models.ALL}
     done = subprocess.run(
@@ -80,7 +80,7 @@ def test_jax_answers_as_tensorflow_does(both, name):
 
 
 @pytest.mark.parametrize("name", models.TRAINED)
-def test_a_step_under_jax_learns(both, name):
+def test_steps_under_jax_learn(both, name):
     _, found = both[name]
     before, after = found["losses"]
     assert np.isfinite([before, after]).all() and after < before

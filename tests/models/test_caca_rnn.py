@@ -11,21 +11,21 @@ from emorec.models.caca_rnn import CascadeRNN
 from emorec.models.parts import StreamSpec
 
 
-def test_the_first_stream_reaches_the_second_by_both_ways():
-    model = build("caca_rnn_a")
+def effect_of_the_context(model) -> float:
     inputs = inputs_of(model, [4], 4)
     changed = {**inputs, "context_features": -inputs["context_features"]}
+    a, b = model(inputs)["logits"], model(changed)["logits"]
+    return np.abs(np.array(a - b)).max()
 
-    def effect():
-        a, b = model(inputs)["logits"], model(changed)["logits"]
-        return np.abs(np.array(a - b)).max()
 
+def test_the_first_stream_reaches_the_second_by_both_ways():
+    model = build("caca_rnn_a")
     attention = model.get_layer("face_attention_lstm")
     kernel = attention.attention_kernels[0]
     fed = np.array(kernel)
-    both = effect()
+    both = effect_of_the_context(model)
     kernel.assign(np.zeros_like(fed))
-    seeded = effect()
+    seeded = effect_of_the_context(model)
     # The seed alone reaches it, and the feeding changes what it does.
     assert seeded > 1e-3 and abs(both - seeded) > 1e-4
     # Closed on both ways, nothing comes through: the second stack forgets
@@ -35,9 +35,28 @@ def test_the_first_stream_reaches_the_second_by_both_ways():
     bias = np.array(attention.bias)
     bias[4:8] = -1e9
     attention.bias.assign(bias)
-    assert effect() == 0
+    assert effect_of_the_context(model) == 0
     kernel.assign(fed)
-    assert effect() > 1e-3
+    assert effect_of_the_context(model) > 1e-3
+
+
+def test_cutting_the_seeding_leaves_the_attention():
+    model = build("no_seeding")
+    assert effect_of_the_context(model) > 1e-3
+    kernel = model.get_layer("face_attention_lstm").attention_kernels[0]
+    kernel.assign(np.zeros(kernel.shape))
+    assert effect_of_the_context(model) == 0
+
+
+def test_cutting_the_attention_leaves_the_seeding():
+    model = build("no_attention")
+    assert effect_of_the_context(model) > 1e-3
+    kernel, recurrent, bias = model.get_layer("face_lstm_1").weights
+    recurrent.assign(np.zeros(recurrent.shape))
+    shut = np.array(bias)
+    shut[4:8] = -1e9  # The forget gates.
+    bias.assign(shut)
+    assert effect_of_the_context(model) == 0
 
 
 def test_every_layer_of_a_later_stack_is_seeded():
@@ -54,8 +73,9 @@ def test_every_layer_of_a_later_stack_is_seeded():
     }
 
 
-def test_dropout_is_for_training_alone():
-    model = build("caca_rnn_a", units=16, dropout=0.5)
+@pytest.mark.parametrize("name", ["caca_rnn_a", "parallel_rnn", "cnn_2d3d"])
+def test_dropout_is_for_training_alone(name):
+    model = build(name, units=16, dropout=0.5)
     inputs = inputs_of(model, [3], 3)
     a, b = (np.array(model(inputs, training=True)["logits"]) for _ in "ab")
     assert np.abs(a - b).max() > 1e-3

@@ -3,12 +3,13 @@
 python -m testing.jax_worker FOLDER, with KERAS_BACKEND=jax; for each
 `<name>.weights.h5` it writes `<name>.jax.npz`:
     <case>/<output>: the answer to the inputs in `<name>.inputs.npz`.
-    losses: before and after one step of Adam, where there are labels.
-    changed: of each trainable array, whether the step changed it.
+    losses: before and after some steps of Adam, where there are labels.
+    changed: of each trainable array, whether the first step changed it.
 Its process has no TensorFlow, nor anything of emorec but its networks.
 """
 
 import pathlib
+import random
 import sys
 
 import jax
@@ -17,8 +18,8 @@ import numpy as np
 
 from testing import models
 
-# The case that is learnt, too.
-STEP = "masked"
+# One step under dropout may be a bad one.
+STEPS = 8
 
 
 def unpacked(path: pathlib.Path) -> dict[str, dict]:
@@ -54,8 +55,8 @@ def loss_of(outputs, labels):
     )
 
 
-def learn(model, inputs, labels):
-    """Takes one compiled step of Adam; returns the arrays after it."""
+def learn(model, inputs, labels) -> list:
+    """Takes steps of Adam; returns the trained arrays after each."""
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
 
@@ -69,17 +70,22 @@ def learn(model, inputs, labels):
     def step(trained, rest, state):
         gradient = jax.value_and_grad(loss, has_aux=True)
         (_, rest), gradients = gradient(trained, rest)
-        return optimizer.stateless_apply(state, gradients, trained)
+        trained, state = optimizer.stateless_apply(state, gradients, trained)
+        return trained, rest, state
 
-    trained, state = step(
+    arrays = (
         values(model.trainable_variables),
         values(model.non_trainable_variables),
         values(optimizer.variables),
     )
-    for variable, value in zip(optimizer.variables, state, strict=True):
+    found = []
+    for _ in range(STEPS):
+        arrays = step(*arrays)
+        found.append(arrays[0])
+    for variable, value in zip(optimizer.variables, arrays[2], strict=True):
         variable.assign(value)
-    assert int(optimizer.iterations) == 1
-    return trained
+    assert int(optimizer.iterations) == STEPS
+    return found
 
 
 def work(model, cases, labels) -> dict:
@@ -93,17 +99,17 @@ def work(model, cases, labels) -> dict:
     }
     if labels is None:
         return found
-    after = learn(model, cases[STEP], labels)
+    first, *_, last = learn(model, cases[models.LEARNT], labels)
     found["losses"] = np.array(
         [
-            loss_of(answers[STEP], labels),
-            loss_of(call(after, cases[STEP]), labels),
+            loss_of(answers[models.LEARNT], labels),
+            loss_of(call(last, cases[models.LEARNT]), labels),
         ]
     )
     found["changed"] = np.array(
         [
             bool((np.asarray(a) != np.asarray(b)).any())
-            for a, b in zip(before, after, strict=True)
+            for a, b in zip(before, first, strict=True)
         ]
     )
     return found
@@ -111,12 +117,15 @@ def work(model, cases, labels) -> dict:
 
 def run(folder: pathlib.Path):
     assert keras.backend.backend() == "jax", keras.backend.backend()
+    # Dropout takes its seeds from it; Keras' own function would import
+    # TensorFlow, where there is one.
+    random.seed(0)
     for weights in sorted(folder.glob("*.weights.h5")):
         name = weights.name.removesuffix(".weights.h5")
         model = models.plain(name, dropout=models.DROPOUT)
         model.load_weights(weights)
         cases = unpacked(folder / f"{name}.inputs.npz")
-        labels = cases[STEP].pop("labels", None)
+        labels = cases[models.LEARNT].pop("labels", None)
         found = work(model, cases, labels)
         np.savez(folder / f"{name}.jax.npz", **found)
     roots = {name.partition(".")[0] for name in sys.modules}

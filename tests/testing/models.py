@@ -24,6 +24,8 @@ SHAPES = {
 }
 CLASSES = 6
 THREE = "three_streams"
+# Of the cases that backends answer, the one that they learn too.
+LEARNT = "masked"
 # As in use: it must not count in an answer.
 DROPOUT = 0.3
 # The ablations of the cascade.
