@@ -61,20 +61,30 @@ def assignments(names: dict[str, flags.FlagHolder]) -> list[str]:
     return made
 
 
-def create(weights: dict[str, flags.FlagHolder], config, inputs: Sequence[str]):
+def create(
+    weights: dict[str, flags.FlagHolder],
+    config,
+    inputs: Sequence[str],
+    data_dir: str,
+):
     """Makes the encoders of a config that some inputs need.
 
     Args:
         weights: Of `define_weights`.
         config: The run's config.
         inputs: What networks read, `<stream>_<kind>`.
+        data_dir: The data set; one that came with its features has no
+            pixels to encode.
 
     Returns:
         `emorec.features.encoders.Encoders`; random weights are announced.
     """
-    from emorec.features import encoder, encoders
+    from emorec.features import encoder, encoders, precomputed
     from emorec.models import presets
 
+    given = precomputed.encoders(data_dir, inputs)
+    if given.items():
+        return given
     made = {}
     for stream in presets.streams_of(inputs) if inputs else ():
         made[stream] = encoder.create(

@@ -84,7 +84,7 @@ def main(args: list[str]) -> int:
         from emorec.models import presets
 
         inputs = presets.inputs_of(config.model)
-        encoders = encoder_flags.create(_WEIGHTS, config, inputs)
+        encoders = encoder_flags.create(_WEIGHTS, config, inputs, data.path)
     made = train.train(
         data,
         _OUTPUT_DIR.value,
@@ -140,7 +140,9 @@ def _obtain_members(data, arguments):
     names = _MEMBERS.value or presets.PAPER_MEMBERS
     configs = {n: _config(data, n) for n in names if n in presets.SYSTEMS}
     inputs = [i for c in configs.values() for i in presets.inputs_of(c.model)]
-    encoders = encoder_flags.create(_WEIGHTS, _config(data, "ensemble"), inputs)
+    encoders = encoder_flags.create(
+        _WEIGHTS, _config(data, "ensemble"), inputs, data.path
+    )
     made = members.obtain(
         names,
         data,

@@ -6,7 +6,7 @@
 
 --images is a folder that holds a folder of images for each class, or train,
 validation and test folders of such, or a CSV in the form of FER2013. The
-result trains a clip's model by `--set features.face_encoder=face`.
+result trains a clip's model by `emorec train --face_encoder=face`.
 """
 
 from absl import flags
@@ -202,6 +202,6 @@ def _show_result(made, metrics):
         if found.absent:
             print(f"  no images of: {', '.join(found.absent)}")
     print(
-        f"face encoder: {_OUTPUT_DIR.value} (emorec train --set "
-        f"features.face_encoder={_OUTPUT_DIR.value})"
+        f"face encoder: {_OUTPUT_DIR.value} (emorec train "
+        f"--face_encoder={_OUTPUT_DIR.value})"
     )

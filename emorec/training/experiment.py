@@ -32,11 +32,14 @@ from emorec.training.experiment_plan import (
     inputs_of,
     variants,
 )
-from emorec.training.experiment_run import DONE, Record
+from emorec.training.experiment_run import DONE, Record, Task
 
 __all__ = ["Plan", "Record", "Results", "Variant", "run", "variants"]
 
 _LOCK = ".lock"
+# TensorFlow never lets go of the graph of a training: some 30 MB of a network
+# of a million parameters. A process ends after so many.
+_RUNS_OF_A_PROCESS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,8 @@ def run(
         waiting = [t for t in tasks if t.folder not in records]
         _extract(plan, data, waiting, encoders, on_features)
         tell(None)
-        if plan.workers > 1 and len(waiting) > 1:
+        is_short = len(waiting) <= _RUNS_OF_A_PROCESS
+        if plan.workers > 1 or not is_short:
             _run_pool(plan, waiting, records, finish)
         else:
             for task in waiting:
@@ -207,40 +211,65 @@ def _without_member(task, records) -> Record | None:
 
 
 def _run_pool(plan, waiting, records, finish):
-    """Makes runs in processes of their own, each in turn the first ready."""
-    processes = prepare._Processes()
-    workers = min(plan.workers, len(waiting))
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers,
-        mp_context=processes,
-        initializer=prepare._begin_worker,
-        initargs=(workers,),
-    )
-    inputs = inputs_of(plan.variants, plan.members)
-    pickled = pickle.dumps((plan.make_encoders, inputs))
-    planned, waiting, running = {t.folder for t in waiting}, list(waiting), {}
-    try:
-        while waiting or running:
-            ready = [t for t in waiting if _is_ready(t, planned, records)]
-            for task in ready[: workers - len(running)]:
+    """Makes runs in processes of their own, which are replaced at times."""
+    planned, waiting = {t.folder for t in waiting}, list(waiting)
+
+    def take() -> Task | None:
+        """Returns the first run that waits for no other, if there is one."""
+        for task in waiting:
+            if all(m in records for m in task.members if m in planned):
                 waiting.remove(task)
-                fault = _without_member(task, records)
-                if fault is not None:
-                    finish(task, fault)
-                    continue
-                future = pool.submit(experiment_run.in_worker, task, pickled)
-                running[future] = task
-            done, _ = concurrent.futures.wait(
-                running, return_when=concurrent.futures.FIRST_COMPLETED
-            )
-            for future in done:
-                finish(running.pop(future), future.result())
+                return task
+        return None
+
+    processes = prepare._Processes()
+    try:
+        while waiting:
+            _run_some(plan, processes, take, records, finish)
     except concurrent.futures.process.BrokenProcessPool as e:
         raise EmorecError(
             "a worker process was killed, perhaps for want of memory; run "
             "the same command again to go on, with fewer --workers: finished "
             "runs are kept"
         ) from e
+
+
+def _run_some(plan, processes, take, records, finish):
+    """Makes as many runs as a set of processes is to make.
+
+    Args:
+        plan: The plan.
+        processes: Makes the processes.
+        take: Returns a task to do now, or None.
+        records: Folder -> record, of what is done.
+        finish: Called with (task, record).
+    """
+    pool = concurrent.futures.ProcessPoolExecutor(
+        plan.workers,
+        mp_context=processes,
+        initializer=_begin_worker,
+        initargs=(plan.workers, tf.get_logger().level),
+    )
+    inputs = inputs_of(plan.variants, plan.members)
+    pickled = pickle.dumps((plan.make_encoders, inputs))
+    running, left = {}, plan.workers * _RUNS_OF_A_PROCESS
+    try:
+        while True:
+            while left and len(running) < plan.workers and (task := take()):
+                fault = _without_member(task, records)
+                if fault is not None:
+                    finish(task, fault)
+                    continue
+                future = pool.submit(experiment_run.in_worker, task, pickled)
+                running[future] = task
+                left -= 1
+            if not running:
+                return
+            done, _ = concurrent.futures.wait(
+                running, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            for future in done:
+                finish(running.pop(future), future.result())
     except BaseException:
         # A run may take minutes: nobody who wants an end waits for it.
         processes.kill()
@@ -249,9 +278,10 @@ def _run_pool(plan, waiting, records, finish):
         pool.shutdown(cancel_futures=True)
 
 
-def _is_ready(task, planned, records) -> bool:
-    """Whether the runs that an ensemble is made of have ended."""
-    return all(m in records for m in task.members if m in planned)
+def _begin_worker(workers: int, level: int):
+    prepare._begin_worker(workers)
+    # It has no settings of its own, and would tell of every retracing.
+    tf.get_logger().setLevel(level)
 
 
 def _about(plan, data, encoders) -> dict:

@@ -98,7 +98,8 @@ class Plan:
         make_encoders: `(inputs) -> Encoders`; picklable, for it is called
             once in every worker (`experiment_run.keep` makes one).
         splits: The splits to measure.
-        workers: Processes; 1 works in this one.
+        workers: Processes. With 1 a few runs are made in this one, more
+            of them in another.
         members: Of the ensemble: ids of systems. Those among the variants
             are trained once.
         overwrite: Throw away what the planned runs' folders hold.

@@ -54,7 +54,7 @@ def test_a_folder_of_images(here, images, tmp_path):
     assert lines[3].startswith("best epoch 1 of 1 (val_loss ")
     assert lines[4] == "validation, 6 images:"
     assert lines[5].endswith(" %  ACC (accuracy)")
-    assert lines[-1].startswith(f"face encoder: {folder} (emorec train --set")
+    assert lines[-1].startswith(f"face encoder: {folder} (emorec train --f")
     metrics = json.loads((folder / "metrics.json").read_text())
     confusion = metrics["validation"]["confusion"]
     assert [sum(row) for row in confusion] == [2, 2, 2]

@@ -45,9 +45,8 @@ def figures(output):
 @pytest.mark.long
 def test_the_task_is_possible_and_pooling_does_not_solve_it(figures):
     assert figures["oracle_acc"] >= 0.99
-    single = figures["systems"]["face_rnn"]["median"]
-    # No better than what the better single stream reaches.
-    assert figures["pooled_map"] <= single + 0.03
+    # Half of the labels is what the expression alone gives.
+    assert figures["pooled_map"] <= 0.56
 
 
 @pytest.mark.long
@@ -61,8 +60,8 @@ def test_a_fused_system_is_15_points_above_the_better_stream(figures, system):
 def test_one_stream_stays_near_what_it_can_know(figures):
     # MAP is of precisions: a class that is seldom named may have a high one.
     systems, bounds = figures["systems"], figures["one_stream_bounds_acc"]
-    assert systems["face_rnn"]["median"] <= bounds["face"] + 0.06
-    assert systems["context_rnn"]["median"] <= bounds["context"] + 0.06
+    assert systems["face_rnn"]["median"] <= bounds["face"] + 0.08
+    assert systems["context_rnn"]["median"] <= bounds["context"] + 0.08
 
 
 @pytest.mark.long
