@@ -61,6 +61,20 @@ def assignments(names: dict[str, flags.FlagHolder]) -> list[str]:
     return made
 
 
+def check(config) -> None:
+    """Refuses encoders that are neither presets nor paths, before the work.
+
+    Raises:
+        ConfigError: With the presets that there are.
+    """
+    from emorec.features import encoder
+
+    for stream in ("face", "context"):
+        name = getattr(config.features, f"{stream}_encoder")
+        if not os.path.exists(name):
+            encoder.preset_of(name)
+
+
 def create(
     weights: dict[str, flags.FlagHolder],
     config,

@@ -167,6 +167,7 @@ def _plan(data):
         _WEIGHTS,
         train.training_config(data, "majority", list(assignments)),
         experiment_plan.inputs_of(variants, members),
+        data.path,
     )
     make = experiment_run.keep(
         encoders, os.path.join(_OUTPUT_DIR.value, "encoders")

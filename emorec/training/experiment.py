@@ -248,7 +248,7 @@ def _run_some(plan, processes, take, records, finish):
         plan.workers,
         mp_context=processes,
         initializer=_begin_worker,
-        initargs=(plan.workers, tf.get_logger().level),
+        initargs=(plan.workers,),
     )
     inputs = inputs_of(plan.variants, plan.members)
     pickled = pickle.dumps((plan.make_encoders, inputs))
@@ -278,10 +278,10 @@ def _run_some(plan, processes, take, records, finish):
         pool.shutdown(cancel_futures=True)
 
 
-def _begin_worker(workers: int, level: int):
+def _begin_worker(workers: int):
     prepare._begin_worker(workers)
-    # It has no settings of its own, and would tell of every retracing.
-    tf.get_logger().setLevel(level)
+    # It would warn, on the user's terminal, that run after run is traced.
+    tf.get_logger().setLevel("ERROR")
 
 
 def _about(plan, data, encoders) -> dict:

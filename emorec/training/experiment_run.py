@@ -28,7 +28,7 @@ from emorec.config import Config
 from emorec.data import dataset, files
 from emorec.errors import ConfigError, EmorecError, TrainingError
 from emorec.evaluation import evaluate
-from emorec.features import encoder
+from emorec.features import encoder, precomputed
 from emorec.features.encoders import Encoders
 from emorec.models import presets
 from emorec.training import bundle, members, train
@@ -120,9 +120,12 @@ def keep(
 
 def _load_kept(places: dict[str, str], inputs: Sequence[str]) -> Encoders:
     wanted = {name.partition("_")[0] for name in inputs}
-    return Encoders(
-        **{s: encoder.load(p) for s, p in places.items() if s in wanted}
-    )
+    made = {}
+    for stream, place in places.items():
+        given = precomputed.is_saved(place)
+        if stream in wanted:
+            made[stream] = (precomputed if given else encoder).load(place)
+    return Encoders(**made)
 
 
 def in_worker(task: Task, pickled: bytes) -> Record:
