@@ -22,7 +22,7 @@ from collections.abc import Iterator
 
 from absl import app, flags, logging
 
-from emorec.errors import EmorecError
+from emorec.errors import EmorecError, UsageError
 
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
@@ -58,6 +58,10 @@ _EXTRAS = {
     "openpyxl": "install emorec[xlsx]",
     "apache_beam": "install the versions of requirements.lock",
 }
+
+
+# Keras' own backends. Without TensorFlow only networks are looked at.
+_BACKENDS = ("tensorflow", "jax")
 
 
 class Terminated(KeyboardInterrupt):
@@ -102,6 +106,7 @@ def run(command: str, args: list[str]) -> int:
 def _guarded(name, module, args) -> int:
     _quiet_libraries()
     try:
+        _check_backend()
         with _terminable():
             return module.main(args) or 0
     except EmorecError as e:
@@ -132,6 +137,16 @@ def _guarded(name, module, args) -> int:
             "choose a place that you may write to",
         )
         return 1
+
+
+def _check_backend():
+    """Refuses a backend before Keras raises an error of its own."""
+    backend = os.environ.get("KERAS_BACKEND", "")
+    if backend and backend not in _BACKENDS:
+        raise UsageError(
+            "$KERAS_BACKEND must be tensorflow, or jax for the networks "
+            f"alone. Received: {backend!r}"
+        )
 
 
 @contextlib.contextmanager

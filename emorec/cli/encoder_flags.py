@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from emorec.cli import options
+from emorec.errors import UsageError
 
 
 def define_names(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
@@ -46,19 +47,35 @@ def define_weights(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
     return holders
 
 
-def assignments(names: dict[str, flags.FlagHolder]) -> list[str]:
-    """Returns `--set` assignments for the encoders that were named.
+def assignments(
+    names: dict[str, flags.FlagHolder], sets: Sequence[str]
+) -> list[str]:
+    """Returns all `--set` assignments, those of named encoders among them.
 
-    A path is made absolute: the config outlives the working directory.
+    A path of an encoder is made absolute: the config outlives the working
+    directory.
+
+    Args:
+        names: Of `define_names`.
+        sets: Of `--set`.
     """
-    made = []
-    for stream, holder in names.items():
-        value = holder.value
-        if value:
-            if os.path.exists(value):
-                value = os.path.abspath(value)
-            made.append(f"features.{stream}_encoder={value}")
-    return made
+    made = [
+        f"features.{stream}_encoder={holder.value}"
+        for stream, holder in names.items()
+        if holder.value
+    ]
+    return [_absolute(text) for text in (*made, *sets)]
+
+
+def _absolute(text: str) -> str:
+    field, _, value = text.partition("=")
+    if not field.strip().endswith("_encoder"):
+        return text
+    from emorec.features.encoder import PRESETS
+
+    if value in PRESETS or not os.path.exists(value):
+        return text
+    return f"{field}={os.path.abspath(value)}"
 
 
 def check(config) -> None:
@@ -98,6 +115,13 @@ def create(
 
     given = precomputed.encoders(data_dir, inputs)
     if given.items():
+        for stream in ("face", "context"):
+            if weights[stream].value:
+                raise UsageError(
+                    f"{data_dir}: its features came with it, so that no "
+                    f"encoder is run. Received: --{stream}_weights="
+                    f"{weights[stream].value}"
+                )
         return given
     made = {}
     for stream in presets.streams_of(inputs) if inputs else ():

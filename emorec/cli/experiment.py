@@ -141,14 +141,18 @@ def _plan(data):
     )
 
     variants = experiment.variants(_SYSTEMS.value, _ABLATIONS.value)
-    if _MEMBERS.value and all(v.system != "ensemble" for v in variants):
+    if _MEMBERS.value is not None and all(
+        v.system != "ensemble" for v in variants
+    ):
         raise UsageError(
             "--members is for the system ensemble. Received: --systems="
             f"{_SYSTEMS.value}"
         )
-    members = tuple(_MEMBERS.value or experiment_plan.Plan.members)
+    members = experiment_plan.Plan.members
+    if _MEMBERS.value is not None:
+        members = tuple(_MEMBERS.value)
     experiment_plan.check_members(members)
-    assignments = (*encoder_flags.assignments(_ENCODERS), *_SET.value)
+    assignments = tuple(encoder_flags.assignments(_ENCODERS, _SET.value))
     plan = experiment.Plan(
         data_dir=_DATA_DIR.value,
         output_dir=_OUTPUT_DIR.value,

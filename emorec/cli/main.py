@@ -16,14 +16,14 @@ COMMANDS = {
     "export": "a model to a SavedModel that a model server can load",
     "serve": "serve a SavedModel over gRPC and REST",
     "predict": "the emotion of every person in a video",
-    "train_face": "images to a face classifier, the face stream's encoder",
+    "train_face": "labelled face images to a face encoder",
     "experiment": "train and measure several systems over several seeds",
     "planted": "run the systems on a made-up task with a known solution",
     "disagreement": "how much raters of emotions disagree (section III-A)",
-    "import_mec2017": "the MEC 2017 challenge's files to a manifest",
+    "import_mec2017": "CHEAVD 2.0, or clips with a label file, to a manifest",
     "models": "list the systems and their sizes",
     "sample": "write the sample set, a sanity set of generated videos",
-    "demo": "run all of the above, one after the other, on the sample set",
+    "demo": "the main job on the sample set, from videos to an answer",
 }
 
 

@@ -78,9 +78,7 @@ def _beam():
 def main(args: list[str]) -> int:
     options.no_arguments(args)
     # Records hold pixels; the encoders named here are what `train` will use.
-    config = Config().override(
-        [*encoder_flags.assignments(_ENCODERS), *_SET.value]
-    )
+    config = Config().override(encoder_flags.assignments(_ENCODERS, _SET.value))
 
     from emorec.data import manifest as manifests
     from emorec.data import prepare

@@ -66,7 +66,7 @@ _QUIET = options.define_quiet(FLAGS)
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
-    if _MEMBERS.value and _SYSTEM.value != "ensemble":
+    if _MEMBERS.value is not None and _SYSTEM.value != "ensemble":
         raise UsageError(
             f"--members is for --system=ensemble. Received: {_SYSTEM.value}"
         )
@@ -104,7 +104,7 @@ def _config(data, system):
     return train.training_config(
         data,
         system,
-        [*encoder_flags.assignments(_ENCODERS), *_SET.value],
+        encoder_flags.assignments(_ENCODERS, _SET.value),
     )
 
 
@@ -137,7 +137,9 @@ def _obtain_members(data, arguments):
     from emorec.models import presets
     from emorec.training import members
 
-    names = _MEMBERS.value or presets.PAPER_MEMBERS
+    names = presets.PAPER_MEMBERS
+    if _MEMBERS.value is not None:
+        names = _MEMBERS.value
     configs = {n: _config(data, n) for n in names if n in presets.SYSTEMS}
     inputs = [i for c in configs.values() for i in presets.inputs_of(c.model)]
     encoders = encoder_flags.create(
@@ -170,4 +172,4 @@ def _show(made):
             text += "\nno validation clips: the training loss chose the epoch"
     print(text)
     for note in info["notes"]:
-        print(note)
+        print(f"note: {note}")

@@ -1,17 +1,13 @@
 """A manifest of videos to a data set of sharded TFRecords."""
 
 import concurrent.futures
-import multiprocessing
 import os
 import pathlib
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from multiprocessing import context
 
 from emorec.config import Config, short_hash
-from emorec.data import dataset, files, shards
+from emorec.data import dataset, files, processes, shards
 from emorec.data.manifest import Manifest
 from emorec.errors import EmorecError, RecordError
 
@@ -162,11 +158,11 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
 
 
 def _run_pool(waiting, workers, step):
-    processes = _Processes()
+    made = processes.Processes()
     pool = concurrent.futures.ProcessPoolExecutor(
         min(workers, len(waiting)),
-        mp_context=processes,
-        initializer=_begin_worker,
+        mp_context=made,
+        initializer=processes.begin_worker,
         initargs=(workers,),
     )
     try:
@@ -181,65 +177,13 @@ def _run_pool(waiting, workers, step):
         ) from e
     except (KeyboardInterrupt, SystemExit):
         # A shard may take minutes: nobody who wants an end waits for it.
-        processes.kill()
+        made.kill()
         pool.shutdown(cancel_futures=True)
         for task in waiting:
             files.remove_leftovers(task.path)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class _Worker(context.SpawnProcess):
-    """A process that Ctrl-C does not reach, from its first moment on.
-
-    The terminal sends SIGINT to the whole process group. Whether and how the
-    workers end is for their parent to say. They inherit the mask; a handler
-    of their own would come seconds too late, after their imports. And unlike
-    with SIG_IGN a SIGINT to the parent waits meanwhile and is not lost.
-    """
-
-    def start(self):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _Processes(context.SpawnContext):
-    """Makes the processes of one pool, and keeps them at hand.
-
-    Spawned, not forked: TensorFlow's threads do not survive a fork.
-    """
-
-    def __init__(self):
-        self._workers = []
-
-    def Process(self, *args, **kwargs):
-        worker = _Worker(*args, **kwargs)
-        self._workers.append(worker)
-        return worker
-
-    def kill(self):
-        for worker in self._workers:
-            if worker.is_alive():
-                worker.kill()
-
-
-def _begin_worker(workers):
-    # Else it waits for work for ever after its parent is killed.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    import tensorflow as tf
-
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-
-
-def _end_with_parent():
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _describe(

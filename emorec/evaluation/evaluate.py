@@ -6,6 +6,7 @@ their frames; a row without a face in any has no answer and counts as wrong.
 
 import csv
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,18 +75,17 @@ def with_bundle(
         bundle.config,
         progress=progress,
     )
-    probabilities = [
+    # Row by row, as there may be none: a split can be of empty shards.
+    answers = itertools.chain.from_iterable(
         fitted.softmax(bundle.model(inputs, training=False)["logits"].numpy())
         for inputs, _ in input_pipeline.evaluation_clips(
             features, bundle.config
         )
-    ]
+    )
     examples = (e for shard in features[0].files for e in records.read(shard))
     return [
         _prediction(data, example, answer, row_frames)
-        for example, answer in zip(
-            examples, np.concatenate(probabilities), strict=True
-        )
+        for example, answer in zip(examples, answers, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from emorec.data import sample_plan
+from emorec.data import planted, sample_plan
 from emorec.evaluation.metrics import TITLES
 from emorec.models import presets
 from emorec.training.experiment import Results, Variant
@@ -118,6 +118,11 @@ def _paper_of(variant, members) -> presets.Paper | None:
 def warnings(about: dict) -> list[str]:
     """Returns what must be said above all figures of an experiment."""
     found = list(about["notes"])
+    if planted.SOURCE in about["data"]["sources"]:
+        found.append(
+            "The data hold emorec's planted task: made-up features, not "
+            "emotion. What the paper reports is of other data."
+        )
     if sample_plan.SOURCE in about["data"]["sources"]:
         found.append(SANITY)
     if about["random_weights"]:

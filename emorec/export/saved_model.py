@@ -18,6 +18,7 @@ from emorec.data import files
 from emorec.errors import ExportError
 from emorec.export import proof, signatures
 from emorec.features import encoders
+from emorec.training import train
 from emorec.training.bundle import Bundle
 
 DESCRIPTION = "emorec.json"
@@ -53,7 +54,9 @@ def export(
 
     Raises:
         ExportError: The version exists, or a check failed.
+        ConfigError: Keras runs on another backend than TensorFlow.
     """
+    train.check_backend("exporting")
     base = pathlib.Path(base_path)
     if version is None:
         version = max(versions(base), default=0) + 1

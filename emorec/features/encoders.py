@@ -65,9 +65,9 @@ def _lacking(name, encoders) -> str:
     if encoder is None:
         return f"an encoder of the {stream} stream is needed for {name!r}"
     return (
-        f"the {stream} encoder {encoder.id!r} gives no {kind}, which the "
-        f"system reads; it gives {', '.join(encoder.outputs)}. Choose another "
-        f"encoder by features.{stream}_encoder, or another system"
+        f"the {stream} encoder ({encoder.weights['name']}) gives no {kind}, "
+        f"which the system reads; it gives {', '.join(encoder.outputs)}. "
+        f"Choose another one by --{stream}_encoder, or another system"
     )
 
 

@@ -122,6 +122,8 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
         target = folder / pathlib.Path(source).name
         found = _finished(target, source)
         if found is None:
+            for path in (target, stamp_path(target)):
+                files.remove_leftovers(path)
             found = extract_shard(source, target, encoders, [name], config)
             files.write_json(
                 stamp_path(target), {**stamp(source), "records": found}

@@ -146,6 +146,11 @@ def encoders(
             if isinstance(found, dict) and found.get("id") == ID:
                 shape = about.get("shape")
                 size = shape[0] if isinstance(shape, list) and shape else None
+                if stream in made:
+                    raise ModelError(
+                        f"{root}: two folders of given {stream}_features; "
+                        "keep the one that is to be read"
+                    )
                 made[stream] = _read({**found, "size": size}, path)
     return Encoders(**made)
 

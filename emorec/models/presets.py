@@ -63,6 +63,7 @@ class System:
             use_cudnn) -> keras.Model`; None for the ensemble.
         encoder_units: F, the system's own.
         rnn_units: H, the system's own.
+        cascade: Whether it has an attention and a seeding that can be cut.
         training: `gradient`, or what is computed without one: `mapping`,
             `prior`, `members`.
         paper: What the paper reports, or None.
@@ -74,6 +75,7 @@ class System:
     build: Callable[..., keras.Model] | None
     encoder_units: int = 0
     rnn_units: int = 0
+    cascade: bool = False
     training: str = "gradient"
     paper: Paper | None = None
 
@@ -184,6 +186,7 @@ SYSTEMS = {
             _recurrent(CascadeRNN, ("context", True, 2), ("face", True, 1)),
             128,
             128,
+            cascade=True,
             paper=Paper("0.79M", 40.73, 53.01, "I"),
         ),
         System(
@@ -193,6 +196,7 @@ SYSTEMS = {
             _recurrent(CascadeRNN, ("face", True, 2), ("context", True, 1)),
             128,
             128,
+            cascade=True,
             paper=Paper("0.79M", 39.91, 54.44, "I"),
         ),
         System(
@@ -203,6 +207,7 @@ SYSTEMS = {
             _recurrent(CascadeRNN, ("context", False, 1), ("face", True, 2)),
             128,
             128,
+            cascade=True,
             paper=Paper(None, 41.53, 51.34, "II"),
         ),
         System("cnn_2d3d", "2D-3D-CNN", ("face_maps",), _cnn_2d3d),
@@ -246,10 +251,17 @@ def resolve(config: ModelConfig) -> ModelConfig:
     """Puts the system's own sizes where the config has 0.
 
     Raises:
-        ConfigError: There is no such system, or both parts of its cascade
-            are cut.
+        ConfigError: There is no such system, it has nothing that could be
+            cut, or both parts of its cascade are.
     """
     system = get(config.system)
+    for part in ("attention", "seeding"):
+        if not (getattr(config, part) or system.cascade):
+            raise ConfigError(
+                f"config `model.{part}` must be true for {system.id}, which "
+                f"has no {part} to cut; there is "
+                f"{', '.join(s.id for s in SYSTEMS.values() if s.cascade)}"
+            )
     if not (config.attention or config.seeding):
         raise ConfigError(
             "config `model.attention` and `model.seeding` must not both be "

@@ -21,7 +21,7 @@ import emorec
 from emorec import config_values
 from emorec.config import Config, ModelConfig
 from emorec.data import files
-from emorec.errors import EmorecError, ModelError
+from emorec.errors import ConfigError, EmorecError, ModelError
 from emorec.features import encoder, precomputed
 from emorec.features.encoders import STREAMS, Encoders
 from emorec.labels import LabelSet
@@ -128,8 +128,9 @@ def load(
         use_cudnn: `False` builds a network whose graph any CPU can run.
 
     Raises:
-        ModelError: It is absent, not complete, damaged, or of a format that
-            this version does not know.
+        ModelError: It is absent, not complete, damaged, of a format that
+            this version does not know, or has other encoders than the ones
+            that it was trained with.
     """
     folder = pathlib.Path(folder)
     try:
@@ -152,17 +153,23 @@ def load(
             config_values.from_dict(ModelConfig, m) for m in values["members"]
         )
         inputs = presets.inputs_of(config.model, members)
+        read = presets.streams_of(inputs) if inputs else ()
+        hashes = {s: _hash_of(values["encoders"][s]) for s in read}
     except (EmorecError, KeyError, TypeError, ValueError) as e:
         raise ModelError(
             f"{folder}: {FILE} is damaged ({e!r}); train the model again"
         ) from e
-    read = presets.streams_of(inputs) if inputs else ()
-    encoders = Encoders(
-        **{s: _load_encoder(folder / "encoders" / s) for s in read}
-    )
-    model = presets.build(
-        config.model, encoders.shapes, len(labels), use_cudnn, members
-    )
+    encoders = _load_encoders(folder, hashes, config.clip.crop_size)
+    try:
+        encoders = encoders.only(inputs)
+        model = presets.build(
+            config.model, encoders.shapes, len(labels), use_cudnn, members
+        )
+    except ConfigError as e:
+        raise ModelError(
+            f"{folder}: its network cannot be built ({e}); train the model "
+            "again"
+        ) from e
     try:
         # HDF5 has no checksum of its own: a flipped bit would pass.
         if _sha256(folder / WEIGHTS) != sha256:
@@ -176,7 +183,36 @@ def load(
     return Bundle(model, encoders, config, labels, info, members)
 
 
-def _load_encoder(folder):
-    """Reads an encoder, or what stands for one where features were given."""
-    given = precomputed.is_saved(folder)
-    return (precomputed if given else encoder).load(folder)
+def _hash_of(described) -> str:
+    if not isinstance(described["hash"], str):
+        raise TypeError("an encoder's hash must be a string")
+    return described["hash"]
+
+
+def _load_encoders(folder, hashes, crop_size) -> Encoders:
+    """Reads the encoders, or what stands for them where features were given.
+
+    Args:
+        folder: The model folder.
+        hashes: Stream -> the hash of the encoder that it was trained with.
+        crop_size: Height and width of the crops, pixels.
+    """
+    made = {}
+    for stream, hash_ in hashes.items():
+        place = folder / "encoders" / stream
+        given = precomputed.is_saved(place)
+        found = (precomputed if given else encoder).load(place)
+        # Given features have no crops.
+        size = crop_size if given else found.crop_size
+        for what, wanted, is_ in (
+            ("hash", hash_, found.hash),
+            ("crop_size", crop_size, size),
+        ):
+            if is_ != wanted:
+                raise ModelError(
+                    f"{place}: the model was trained with another encoder: "
+                    f"its {what} must be {wanted}. Received: {is_}; put the "
+                    "right one back or train the model again"
+                )
+        made[stream] = found
+    return Encoders(**made)

@@ -22,7 +22,7 @@ import keras
 import tensorflow as tf
 
 import emorec
-from emorec.data import dataset, prepare
+from emorec.data import dataset, processes
 from emorec.errors import ConfigError, EmorecError
 from emorec.features import extract
 from emorec.training import experiment_plan, experiment_run, train
@@ -222,10 +222,10 @@ def _run_pool(plan, waiting, records, finish):
                 return task
         return None
 
-    processes = prepare._Processes()
+    made = processes.Processes()
     try:
         while waiting:
-            _run_some(plan, processes, take, records, finish)
+            _run_some(plan, made, take, records, finish)
     except concurrent.futures.process.BrokenProcessPool as e:
         raise EmorecError(
             "a worker process was killed, perhaps for want of memory; run "
@@ -234,19 +234,19 @@ def _run_pool(plan, waiting, records, finish):
         ) from e
 
 
-def _run_some(plan, processes, take, records, finish):
+def _run_some(plan, made, take, records, finish):
     """Makes as many runs as a set of processes is to make.
 
     Args:
         plan: The plan.
-        processes: Makes the processes.
+        made: Makes the processes.
         take: Returns a task to do now, or None.
         records: Folder -> record, of what is done.
         finish: Called with (task, record).
     """
     pool = concurrent.futures.ProcessPoolExecutor(
         plan.workers,
-        mp_context=processes,
+        mp_context=made,
         initializer=_begin_worker,
         initargs=(plan.workers,),
     )
@@ -272,14 +272,14 @@ def _run_some(plan, processes, take, records, finish):
                 finish(running.pop(future), future.result())
     except BaseException:
         # A run may take minutes: nobody who wants an end waits for it.
-        processes.kill()
+        made.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _begin_worker(workers: int):
-    prepare._begin_worker(workers)
+    processes.begin_worker(workers)
     # It would warn, on the user's terminal, that run after run is traced.
     tf.get_logger().setLevel("ERROR")
 

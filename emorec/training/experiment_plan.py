@@ -11,7 +11,6 @@ from emorec.data import dataset, mixing
 from emorec.errors import ConfigError
 from emorec.features.encoders import Encoders
 from emorec.models import presets
-from emorec.models.caca_rnn import CascadeRNN
 from emorec.training import experiment_run, train
 from emorec.training.experiment_run import NOT_POSSIBLE, Record, Task
 
@@ -67,21 +66,12 @@ def variants(systems: str, ablations: bool = False) -> list[Variant]:
 def _known() -> dict[str, Variant]:
     """Returns all variants by id."""
     found = {name: Variant(name, name) for name in presets.SYSTEMS}
-    for name in presets.SYSTEMS:
-        if _has_cuts(name):
+    for name, system in presets.SYSTEMS.items():
+        if system.cascade:
             for cut, field in CUTS.items():
                 id_ = f"{name}.{cut}"
                 found[id_] = Variant(id_, name, (f"{field}=false",))
     return found
-
-
-def _has_cuts(system: str) -> bool:
-    """Whether a system is a cascade of two streams or more."""
-    if len(presets.streams_of(presets.SYSTEMS[system].inputs)) < 2:
-        return False
-    small = ModelConfig(system, encoder_units=1, rnn_units=1)
-    model = presets.build(small, presets.PAPER_SHAPES, 2)
-    return isinstance(model, CascadeRNN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,15 +170,9 @@ def check_members(members: Sequence[str]) -> None:
 
 
 def _config(plan, data, variant) -> Config:
-    config = train.training_config(
+    return train.training_config(
         data, variant.system, [*plan.assignments, *variant.assignments]
     )
-    if config.model.system != variant.system:
-        raise ConfigError(
-            "`model.system` must not be set: an experiment has several. "
-            f"Received: {config.model.system!r}; name them by --systems"
-        )
-    return config
 
 
 def tasks(

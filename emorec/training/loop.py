@@ -63,8 +63,9 @@ def fit(
         what is monitored.
 
     Raises:
-        TrainingError: There is nothing to train on, the loss is not finite,
-            or the log cannot be written; the last good checkpoint stays.
+        TrainingError: There is nothing to train on, the loss or a weight is
+            not finite, or the log cannot be written; the last good
+            checkpoint stays.
         EmorecError: The checkpoint cannot be written; so does the last one.
     """
     trainer = _Trainer(run)
@@ -136,17 +137,7 @@ class _Trainer:
 
     def epoch(self, epoch: int) -> dict:
         """Trains one epoch and measures it."""
-        sums = np.zeros(3)
-        for step, (inputs, labels) in enumerate(self._epoch_data(epoch)):
-            figures = np.array(self._train(inputs, labels), np.float64)
-            if not math.isfinite(figures[0]):
-                raise _not_finite(figures[0], f"step {step} of epoch {epoch}")
-            sums += figures
-        if not sums[2]:
-            raise TrainingError(
-                "no clip to train on: none of the training records has both "
-                "a face and a label"
-            )
+        sums = self._train_epoch(epoch)
         values = {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
         sums = np.zeros(3)
         for inputs, labels in self._validation:
@@ -155,8 +146,30 @@ class _Trainer:
             values["val_loss"] = sums[0] / sums[2]
             values["val_accuracy"] = sums[1] / sums[2]
             if not math.isfinite(sums[0]):
-                raise _not_finite(sums[0], f"the validation of epoch {epoch}")
+                raise _not_finite("loss", sums[0], "the validation", epoch)
         return {name: float(value) for name, value in values.items()}
+
+    def _train_epoch(self, epoch) -> np.ndarray:
+        """Trains one epoch; returns the sums of its steps' figures."""
+        sums, step = np.zeros(3), 0
+        for inputs, labels in self._epoch_data(epoch):
+            step += 1
+            figures = np.array(self._train(inputs, labels), np.float64)
+            if not math.isfinite(figures[0]):
+                raise _not_finite("loss", figures[0], f"step {step}", epoch)
+            sums += figures
+        if not sums[2]:
+            raise TrainingError(
+                "no clip to train on: none of the training records has both "
+                "a face and a label"
+            )
+        # A loss is that of the weights before its update: without this, the
+        # last update of an epoch would be kept unseen.
+        for value in _floats(self._run.model):
+            wrong = value[~np.isfinite(value)]
+            if wrong.size:
+                raise _not_finite("weights", wrong[0], f"step {step}", epoch)
+        return sums
 
     def _epoch_data(self, epoch):
         run = self._run
@@ -199,11 +212,25 @@ class _Trainer:
         )
 
 
-def _not_finite(loss, where) -> TrainingError:
+def _floats(model):
+    """Yields the model's arrays; the seed generators' are of integers."""
+    for variable in model.variables:
+        value = np.asarray(variable)
+        if np.issubdtype(value.dtype, np.floating):
+            yield value
+
+
+def _not_finite(what, value, where, epoch) -> TrainingError:
+    """The error of an epoch, counted from 0; its message counts from 1."""
+    kept = (
+        "the checkpoint of the epoch before is kept"
+        if epoch
+        else "no epoch was finished, so nothing is kept"
+    )
+    # Not --overwrite, which would delete that checkpoint.
     return TrainingError(
-        f"the loss became {loss} at {where}; the checkpoint of the epoch "
-        "before is kept. Lower train.learning_rate and train again, with "
-        "--overwrite or another --output_dir"
+        f"the {what} became {value} at {where} of epoch {epoch + 1}; {kept}. "
+        "Lower train.learning_rate and train again with another --output_dir"
     )
 
 

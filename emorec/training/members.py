@@ -2,11 +2,11 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from emorec.config import Config
 from emorec.data import dataset
-from emorec.errors import ConfigError
+from emorec.errors import ConfigError, TrainingError
 from emorec.features.encoders import Encoders
 from emorec.models import presets
 from emorec.training import bundle, train
@@ -24,6 +24,8 @@ def obtain(
 ) -> list[bundle.Bundle]:
     """Returns the members, trained where they are not yet.
 
+    Everything is looked at before anything is trained.
+
     Args:
         names: Ids of systems, trained in `<output_dir>/members/<id>`, or
             model folders.
@@ -35,58 +37,89 @@ def obtain(
 
     Raises:
         ConfigError: There are no members, one is an ensemble, or they do not
-            fit each other.
+            fit each other or the data set.
         ModelError: A folder holds no model.
+        TrainingError: The place of one that is trained here holds another
+            run, or it cannot be trained.
     """
+    _check_names(names)
+    made = {n: _load(n) for n in names if n not in presets.SYSTEMS}
+    check(list(made.values()))
+    for name, member in made.items():
+        dataset.check_fits(
+            data, member.config, member.labels, f"the member {name}"
+        )
+    configs = {n: config_of(n) for n in names if n in presets.SYSTEMS}
+    own = {
+        n: encoders.only(presets.inputs_of(c.model)) for n, c in configs.items()
+    }
+    _merged([*(m.encoders for m in made.values()), *own.values()])
+    place = pathlib.Path(output_dir) / FOLDER
+    for name, config in configs.items():
+        if not arguments.get("overwrite"):
+            run = train.run_name(data, config, own[name], arguments["seed"])
+            made[name] = _finished(place / name, run)
+    for name, config in configs.items():
+        if made.get(name) is None:
+            made[name] = train.train(
+                data, place / name, config, own[name], **arguments
+            )
+    return [made[name] for name in names]
+
+
+def _check_names(names):
+    """Refuses what is no member, as far as its name tells."""
+    if not names:
+        raise ConfigError(
+            "an ensemble needs members: ids of systems or model folders"
+        )
     if presets.ENSEMBLE in names:
         raise ConfigError(
             "the members of an ensemble must not be ensembles themselves. "
             f"Received: {', '.join(names)}"
         )
-    made = []
     for name in names:
-        if name in presets.SYSTEMS:
-            folder = pathlib.Path(output_dir) / FOLDER / name
-            made.append(
-                _trained(data, folder, config_of(name), encoders, arguments)
-            )
-        elif os.path.isdir(name):
-            made.append(bundle.load(name))
-        else:
+        if name not in presets.SYSTEMS and not os.path.isdir(name):
+            known = [s for s in presets.SYSTEMS if s != presets.ENSEMBLE]
             raise ConfigError(
-                "a member must be a system's id "
-                f"({', '.join(presets.SYSTEMS)}) or a model folder. "
-                f"Received: {name!r}"
+                f"a member must be a system's id ({', '.join(known)}) or a "
+                f"model folder. Received: {name!r}"
             )
-    check(made)
-    return made
 
 
-def _trained(data, folder, config, encoders, arguments):
-    """Trains a member, unless the very run is finished."""
-    if (folder / bundle.FILE).exists() and not arguments.get("overwrite"):
-        found = bundle.load(folder)
-        name = train.run_name(
-            data, config, encoders.only(found.inputs), arguments["seed"]
+def _load(folder) -> bundle.Bundle:
+    """Reads a member that was trained elsewhere."""
+    found = bundle.load(folder)
+    if found.system == presets.ENSEMBLE:
+        raise ConfigError(
+            f"{folder}: holds an ensemble, and the members of an ensemble "
+            "must not be ensembles themselves; name its members instead"
         )
-        if found.info["run"] == name:
-            return found
-    return train.train(data, folder, config, encoders, **arguments)
+    return found
+
+
+def _finished(folder, run) -> bundle.Bundle | None:
+    """Returns a member that an earlier start of the command has trained."""
+    if not (folder / bundle.FILE).exists():
+        return None
+    found = bundle.load(folder)
+    if found.info.get("run") != run:
+        raise TrainingError(
+            f"{folder}: holds a member with another config, data set, "
+            "encoder or seed; choose another --output_dir, or give "
+            "--overwrite"
+        )
+    return found
 
 
 def check(members: Sequence[bundle.Bundle]) -> None:
     """Refuses members that do not fit each other.
 
     Raises:
-        ConfigError: There are none, or labels, data configs or encoders
-            differ.
+        ConfigError: Labels, data configs or encoders differ.
     """
-    if not members:
-        raise ConfigError(
-            "an ensemble needs members: ids of systems or model folders"
-        )
-    first, *others = members
-    for other in others:
+    for other in members[1:]:
+        first = members[0]
         for what, of in (
             ("labels", lambda m: m.labels.names),
             ("config of the data", lambda m: m.config.data_hash()),
@@ -106,9 +139,13 @@ def encoders_of(members: Sequence[bundle.Bundle]) -> Encoders:
     Raises:
         ConfigError: Two members have different ones for a stream.
     """
+    return _merged(m.encoders for m in members)
+
+
+def _merged(parts: Iterable[Encoders]) -> Encoders:
     found = {}
-    for member in members:
-        for stream, encoder in member.encoders.items():
+    for part in parts:
+        for stream, encoder in part.items():
             known = found.setdefault(stream, encoder)
             if known.hash != encoder.hash:
                 raise ConfigError(

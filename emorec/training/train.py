@@ -49,10 +49,12 @@ def train(
         on_epoch: Called with (epoch, figures).
 
     Raises:
-        ConfigError: An encoder is absent or does not give what is read.
+        ConfigError: An encoder is absent or does not give what is read, or
+            Keras runs on another backend than TensorFlow.
         TrainingError: The folder holds another run, there is nothing to
             train on, or the loss is not finite.
     """
+    check_backend("training")
     dataset.check_fits(data, config, data.labels, "this training config")
     mixing.check(config.train.source_weights, data.sources)
     of_members = tuple(m.config.model for m in members)
@@ -109,6 +111,24 @@ def train(
     files.write_json(folder / "history.json", {"epochs": history})
     made.save(folder)
     return made
+
+
+def check_backend(what: str) -> None:
+    """Refuses a Keras backend on which the work does not run.
+
+    Args:
+        what: The work, for the message.
+
+    Raises:
+        ConfigError: The backend is not TensorFlow.
+    """
+    found = keras.backend.backend()
+    if found != "tensorflow":
+        raise ConfigError(
+            f"{what} needs Keras' backend tensorflow; the networks of "
+            "emorec.models alone run on jax too. "
+            f"Received: {found!r}; unset KERAS_BACKEND"
+        )
 
 
 def _bind(callback, split):
@@ -179,9 +199,16 @@ def training_config(
     """The config of a run: the data's, with the run's own fields set.
 
     Raises:
-        ConfigError: An assignment would change how the data was made.
+        ConfigError: There is no such system, or an assignment would change
+            it or how the data was made.
     """
+    presets.get(system)
     config = data.config.override([f"model.system={system}", *assignments])
+    if config.model.system != system:
+        raise ConfigError(
+            "`--set` must not change model.system, which the command names. "
+            f"Received: {config.model.system!r} for {system!r}"
+        )
     config = dataclasses.replace(config, model=presets.resolve(config.model))
     if config.data_hash() != data.config.data_hash():
         raise ConfigError(

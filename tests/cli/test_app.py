@@ -2,18 +2,22 @@
 
 import csv
 import errno
+import json
 import signal
 import subprocess
 import sys
 import time
 import types
 
+import keras
 import pytest
 from testing import commands
 
 from emorec import errors
 from emorec.cli import app
 from emorec.data import dataset, keys, manifest, prepare, records
+from emorec.models import presets
+from emorec.training import train
 
 
 @pytest.fixture
@@ -149,8 +153,44 @@ def test_version(here):
 def test_models_lists_the_systems_with_their_sizes(here):
     done = here("models")
     assert done.code == 0
-    row = next(r for r in done.out.splitlines() if r.startswith("caca_rnn_a"))
-    assert "789,256" in row
+    rows = {r.split()[0]: r for r in done.out.splitlines() if r}
+    assert "context > face" in rows["caca_rnn_a"]
+    assert "F 128, H 128" in rows["caca_rnn_a"]
+    assert "789,256" in rows["caca_rnn_a"]
+    assert rows["caca_rnn_a"].endswith("0.79M      40.73 / 53.01")
+    assert "face + context" in rows["parallel_rnn"]
+    assert rows["cnn_2d3d"].split()[-2:] == ["-", "-"]
+    assert "not measured here" in done.out
+    values = {r["system"]: r for r in json.loads(here("models", "--json").out)}
+    assert set(values) == set(presets.SYSTEMS)
+    assert values["majority"]["paper_reports"] is None
+    assert values["ensemble"]["inputs"] == [
+        "context_features",
+        "face_features",
+        "face_maps",
+    ]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "foo"])
+def test_a_backend_that_does_not_do_lists_what_does(here, monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    done = here("models")
+    assert done.code == 2
+    assert done.fault() == (
+        "emorec models: $KERAS_BACKEND must be tensorflow, or jax for the "
+        f"networks alone. Received: {backend!r}"
+    )
+
+
+def test_training_needs_tensorflow(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(errors.ConfigError) as e:
+        train.check_backend("training")
+    assert str(e.value) == (
+        "training needs Keras' backend tensorflow; the networks of "
+        "emorec.models alone run on jax too. Received: 'jax'; unset "
+        "KERAS_BACKEND"
+    )
 
 
 def guarded(error):

@@ -128,9 +128,9 @@ def test_what_is_not_possible_is_said(run, tmp_path):
     done = run("--systems=face_average,majority", *flags)
     assert done.fault() == (
         "emorec experiment: face_average is not possible: the face encoder "
-        "'squeezenet' gives no probabilities, which the system reads; it "
-        "gives features, maps. Choose another encoder by "
-        "features.face_encoder, or another system"
+        "(random squeezenet) gives no probabilities, which the system reads; "
+        "it gives features, maps. Choose another one by --face_encoder, or "
+        "another system"
     )
     assert "face_average is not possible: the face encoder" in done.out
     with open(tmp_path / "out" / "results.csv", newline="") as f:

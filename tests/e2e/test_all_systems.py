@@ -123,7 +123,7 @@ def test_what_a_face_classifier_cannot_say_is_said(run, prepared, tmp_path):
         "--system=face_average",
         f"--output_dir={model}",
     )
-    assert out.splitlines()[-2:] == list(said)
+    assert out.splitlines()[-2:] == [f"note: {line}" for line in said]
     out = run(
         "evaluate",
         f"--data_dir={prepared.path}",

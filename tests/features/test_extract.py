@@ -186,9 +186,9 @@ def test_what_an_encoder_does_not_give(prepared, encoders):
     with pytest.raises(ConfigError) as e:
         run(prepared, encoders, ["context_probabilities"])
     assert str(e.value) == (
-        "the context encoder 'squeezenet' gives no probabilities, which the "
-        "system reads; it gives features, maps. Choose another encoder by "
-        "features.context_encoder, or another system"
+        "the context encoder (random squeezenet) gives no probabilities, "
+        "which the system reads; it gives features, maps. Choose another one "
+        "by --context_encoder, or another system"
     )
     with pytest.raises(ConfigError, match="an encoder of the face stream is"):
         run(prepared, Encoders(context=encoders.context))

@@ -221,6 +221,17 @@ def test_a_cascade_cut_on_both_ways_is_refused():
     )
 
 
+@pytest.mark.parametrize("part", ["attention", "seeding"])
+@pytest.mark.parametrize("system", ["parallel_rnn", "face_rnn", "majority"])
+def test_what_has_nothing_to_cut_is_not_cut(system, part):
+    with pytest.raises(ConfigError) as e:
+        presets.resolve(ModelConfig(system, **{part: False}))
+    assert str(e.value) == (
+        f"config `model.{part}` must be true for {system}, which has no "
+        f"{part} to cut; there is caca_rnn_a, caca_rnn_b, caca_rnn_mec2017"
+    )
+
+
 @pytest.mark.parametrize(
     "members, received",
     [

@@ -237,9 +237,9 @@ def test_what_the_encoders_do_not_allow_is_not_possible(plan_of, encoders):
     average, majority, ensemble = found.records
     assert (average.status, average.error) == (
         "not possible",
-        "the face encoder 'squeezenet' gives no probabilities, which the "
-        "system reads; it gives features, maps. Choose another encoder by "
-        "features.face_encoder, or another system",
+        "the face encoder (random squeezenet) gives no probabilities, which "
+        "the system reads; it gives features, maps. Choose another one by "
+        "--face_encoder, or another system",
     )
     assert majority.status == "done"
     assert (ensemble.status, ensemble.error) == (

@@ -126,8 +126,8 @@ def test_an_ensemble_needs_a_validation_split(prepared, plan_of, encoders):
         (
             {"assignments": ("model.system=majority",)},
             ConfigError,
-            "`model.system` must not be set: an experiment has several. "
-            "Received: 'majority'; name them by --systems",
+            "`--set` must not change model.system, which the command names. "
+            "Received: 'majority' for 'face_rnn'",
         ),
         (
             {"assignments": ("train.source_weights=x=2",)},
