@@ -97,3 +97,13 @@ def test_round_trip_and_damage():
         assert str(e.value) == (
             f"a label set needs `name` and `names`. Received: {values!r}"
         )
+
+
+def test_a_word_stands_for_one_emotion():
+    words = [word for row in labels._WORDS for word in row]
+    assert len(words) == len(set(words))
+    found = labels.match(
+        ("Joy", " anxiety ", "worry", "SURPRISED", "fear", "awe", ""),
+        labels.MEC2017,
+    )
+    assert found == [0, 6, 5, 3, None, None, None]

@@ -7,8 +7,8 @@ ASSUMED, not known:
     searched as well, linked folders are not);
   * one label file for each: CSV, TXT or XLSX, a row a clip, with a column of
     file names and a column of labels, in any order, beside any other columns;
-  * the labels are the eight of MEC 2017, in English or Chinese (`NAMES`); test
-    clips may have none, and are then written as unlabelled.
+  * the labels are the eight of MEC 2017, in English (`labels.match`) or Chinese
+    (`NAMES`); test clips may have none, and are then written as unlabelled.
 
 So three calls with `append` make one manifest of the three splits. Start and
 end columns cut clips out of longer videos; they and the identity are read
@@ -34,26 +34,24 @@ from emorec.data.label_columns import Columns
 from emorec.data.video_folder import VideoFolder
 from emorec.errors import EmorecError, UsageError
 
-# Other names of the eight labels. Words that could be two of them (such as
-# "fear", or the Chinese for being uneasy) are left out on purpose.
+# Chinese names of the eight labels. Words that could be two of them (such as
+# the one for being uneasy) are left out on purpose.
 NAMES = {
-    "happy": "happiness joy joyful 高兴 快乐 开心 喜悦 愉快 高興 快樂 開心",
-    "sad": "sadness 悲伤 伤心 难过 悲哀 悲傷 傷心 難過",
-    "angry": "anger 愤怒 生气 气愤 发怒 憤怒 生氣",
-    "surprise": "surprised 惊讶 惊奇 吃惊 诧异 驚訝 驚奇",
-    "disgust": "disgusted 厌恶 恶心 反感 厭惡 噁心",
-    "worried": "worry 担心 担忧 擔心 擔憂",
-    "anxious": "anxiety 焦虑 焦急 焦慮",
-    "neutral": "neutrality 中性 平静 中立 平靜",
+    "happy": "高兴 快乐 开心 喜悦 愉快 高興 快樂 開心",
+    "sad": "悲伤 伤心 难过 悲哀 悲傷 傷心 難過",
+    "angry": "愤怒 生气 气愤 发怒 憤怒 生氣",
+    "surprise": "惊讶 惊奇 吃惊 诧异 驚訝 驚奇",
+    "disgust": "厌恶 恶心 反感 厭惡 噁心",
+    "worried": "担心 担忧 擔心 擔憂",
+    "anxious": "焦虑 焦急 焦慮",
+    "neutral": "中性 平静 中立 平靜",
 }
 _MAX_TOLD = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECONDS = re.compile(r"[0-9]{1,7}(\.[0-9]*)?|\.[0-9]+")
 _CLOCK = re.compile(r"([0-9]{1,3}):([0-5]?[0-9]):([0-5]?[0-9](\.[0-9]*)?)")
-_LABELS = {
-    name: label
-    for label in label_sets.MEC2017
-    for name in (label, *NAMES[label].split())
+_CHINESE = {
+    name: label for label, names in NAMES.items() for name in names.split()
 }
 
 
@@ -93,7 +91,10 @@ class Summary:
 
 def label_of(text: str) -> str | None:
     """Returns one of `labels.MEC2017` for a name in English or Chinese."""
-    return _LABELS.get(unicodedata.normalize("NFKC", text).strip().casefold())
+    name = unicodedata.normalize("NFKC", text).strip()
+    label = _CHINESE.get(name, name)
+    (place,) = label_sets.match([label], label_sets.MEC2017)
+    return None if place is None else label_sets.MEC2017[place]
 
 
 def import_clips(

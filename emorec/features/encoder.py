@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from emorec.config import ClipConfig, FeatureConfig
+from emorec.data import files
 from emorec.errors import ConfigError, ModelError, WeightsError
 from emorec.features import (
     keras_cut,
@@ -150,15 +151,23 @@ class Encoder:
         The network is `encoder.weights.h5` for a preset and `encoder.keras`
         for a Keras file. The JSON comes last: a folder without it is
         incomplete.
+
+        Raises:
+            EmorecError: A file cannot be written.
         """
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in (JSON_FILE, WEIGHTS_FILE, KERAS_FILE):
             (folder / name).unlink(missing_ok=True)
         if self._file is None:
-            layer_weights.store(self._network, folder / WEIGHTS_FILE)
+            layer_weights.save_atomically(
+                folder / WEIGHTS_FILE,
+                lambda path: layer_weights.store(self._network, path),
+            )
         else:
-            self._file.model.save(folder / KERAS_FILE)
+            layer_weights.save_atomically(
+                folder / KERAS_FILE, self._file.model.save
+            )
         values = {
             "format": _FORMAT,
             "encoder": self.id,
@@ -169,7 +178,7 @@ class Encoder:
             "hash": self.hash,
             "weights": self.weights,
         }
-        (folder / JSON_FILE).write_text(json.dumps(values, indent=2) + "\n")
+        files.write_json(folder / JSON_FILE, values)
 
 
 def create(

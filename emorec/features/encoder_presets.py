@@ -88,9 +88,10 @@ def preset_of(preset_id: str) -> EncoderPreset:
     """
     if preset_id not in PRESETS:
         raise ConfigError(
-            f"`encoder` must be one of {', '.join(PRESETS)}, or the path of "
-            "a Keras classifier (a .keras or .h5 file, or a folder of "
-            f"`emorec train_face`). Received: {preset_id!r}"
+            "`--face_encoder`/`--context_encoder` (features.face_encoder, "
+            f"features.context_encoder) must be one of {', '.join(PRESETS)}, "
+            "or the path of a Keras classifier (a .keras or .h5 file, or a "
+            f"folder of `emorec train_face`). Received: {preset_id!r}"
         )
     return PRESETS[preset_id]
 

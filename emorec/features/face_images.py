@@ -33,7 +33,6 @@ from emorec.features import fer2013, image_file, image_folders
 from emorec.labels import LabelSet
 
 MAX_IMAGES = 2_000_000
-MAX_LEFT_OUT = 0.05
 _TOLD = 5
 
 
@@ -104,8 +103,8 @@ def read(
     size: int,
     *,
     validation_share: float,
+    max_left_out: float,
     scratch: str | os.PathLike | None = None,
-    max_left_out: float = MAX_LEFT_OUT,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceImages:
     """Reads, checks and splits the images.
@@ -117,8 +116,8 @@ def read(
         validation_share: Share of each class that is held out, where the
             images have no validation split of their own. The draw goes by
             the hash of an image's name: the same on every machine.
-        scratch: Folder of the decoded pixels; the system's by default.
         max_left_out: Largest share of images that may be unusable, 0 to 1.
+        scratch: Folder of the decoded pixels; the system's by default.
         progress: Called with (images done, all images).
 
     Raises:

@@ -2,9 +2,7 @@
 
 import collections
 import math
-import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Iterator
 
 import keras
@@ -12,13 +10,11 @@ import numpy as np
 from keras import layers
 
 from emorec.config import FaceTrainConfig
-from emorec.data import files
 from emorec.errors import TrainingError
+from emorec.features import layer_weights
 from emorec.features.face_images import FaceImages
 from emorec.features.mini_xception import Resample
 
-# Begins the name of the folder in which Keras writes what is then renamed.
-SAVING = ".saving-"
 # A certain and wrong answer costs -ln(1e-7), as in Keras' own loss.
 _SMALLEST_PROBABILITY = 1e-7
 
@@ -152,7 +148,7 @@ def fit(
         if best < 0 or figures["val_loss"] < history[best]["val_loss"]:
             best = len(history) - 1
             kept = model.get_weights()
-            save_atomically(best_path, model.save_weights)
+            layer_weights.save_atomically(best_path, model.save_weights)
         if on_epoch is not None:
             on_epoch(len(history) - 1, figures)
     model.set_weights(kept)
@@ -203,14 +199,3 @@ def probabilities(
     return np.concatenate(
         [trainer.predict_on_batch(x) for x, _, _ in batches.of(split)]
     )
-
-
-def save_atomically(path: pathlib.Path, save: Callable[[str], None]) -> None:
-    """Saves by a function of Keras, which insists on the name's ending."""
-    with (
-        files.atomic(path) as temporary,
-        tempfile.TemporaryDirectory(prefix=SAVING, dir=path.parent) as inner,
-    ):
-        made = os.path.join(inner, path.name)
-        save(made)
-        os.replace(made, temporary)

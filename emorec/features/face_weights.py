@@ -5,38 +5,17 @@ to run, is not.
 """
 
 import collections
-import contextlib
 import hashlib
 import os
 import pathlib
-import shutil
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 
-import h5py
 import keras
-import numpy as np
 from keras import layers
 
 from emorec.errors import WeightsError
+from emorec.features import layer_weights
 from emorec.features.face_networks import FaceNetwork
-
-_MAX_FILE_BYTES = 4 << 30
-_ARCHIVED = "model.weights.h5"
-# What h5py and zipfile raise, according to where a file is damaged.
-_DAMAGE = (
-    OSError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    EOFError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load(network: FaceNetwork, path: str | os.PathLike) -> dict:
@@ -57,17 +36,10 @@ def load(network: FaceNetwork, path: str | os.PathLike) -> dict:
         WeightsError: It is no such file, or one of another network.
     """
     path = pathlib.Path(path)
-    try:
-        with _hdf5(path) as f:
-            values, head = _fitting(network, _stored(f), path)
+    with layer_weights.opened(path) as stored:
+        values, head = _fitting(network, stored, path)
         with open(path, "rb") as f:
             digest = hashlib.file_digest(f, "sha256").hexdigest()
-    except _DAMAGE as e:
-        raise WeightsError(
-            f"{path}: cannot be read as a Keras file of weights "
-            f"({' '.join(str(e).split())[:200]}); give a .keras, .h5 or "
-            ".weights.h5 file"
-        ) from e
     for layer, arrays in values:
         layer.set_weights(arrays)
         if isinstance(layer, layers.Normalization):
@@ -78,66 +50,6 @@ def load(network: FaceNetwork, path: str | os.PathLike) -> dict:
         "sha256": digest,
         "head": head,
     }
-
-
-@contextlib.contextmanager
-def _hdf5(path) -> Iterator[h5py.File]:
-    """Opens the HDF5 file that holds the arrays, within a .keras or alone."""
-    if os.path.getsize(path) > _MAX_FILE_BYTES:
-        raise ValueError(f"it is larger than {_MAX_FILE_BYTES} bytes")
-    if not zipfile.is_zipfile(path):
-        with h5py.File(path, "r") as f:
-            yield f
-        return
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as copy:
-        if archive.getinfo(_ARCHIVED).file_size > _MAX_FILE_BYTES:
-            raise ValueError(f"its {_ARCHIVED} is larger than the limit")
-        # zipfile gives no more bytes than the size it was asked about.
-        with archive.open(_ARCHIVED) as member:
-            shutil.copyfileobj(member, copy)
-        with h5py.File(copy, "r") as f:
-            yield f
-
-
-def _stored(root: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Returns layer name -> its arrays, not read yet.
-
-    Keras 1 and 2 name the group after the layer and list the arrays; Keras 3
-    keeps the layer's name as an attribute of its `vars`, numbered. `visititems`
-    follows no link to another file.
-    """
-    found = {}
-
-    def visit(place, item):
-        if not isinstance(item, h5py.Group):
-            return
-        if "weight_names" in item.attrs:
-            keys = [
-                n.decode() if isinstance(n, bytes) else str(n)
-                for n in item.attrs["weight_names"]
-            ]
-            name = place.removeprefix("model_weights/")
-        elif place.endswith("vars") and "name" in item.attrs:
-            keys = sorted(item, key=int)
-            name = str(item.attrs["name"])
-        else:
-            return
-        if keys and all(_is_plain(item, key) for key in keys):
-            found.setdefault(name, [item[key] for key in keys])
-
-    root.visititems(visit)
-    return found
-
-
-def _is_plain(group, key) -> bool:
-    """Whether an array lies in this very file."""
-    link = group.get(key, getlink=True)
-    item = group.get(key) if isinstance(link, h5py.HardLink) else None
-    return (
-        isinstance(item, h5py.Dataset)
-        and item.file.filename == group.file.filename
-        and not (item.external or item.is_virtual)
-    )
 
 
 def _fitting(network, stored, path):
@@ -155,10 +67,9 @@ def _fitting(network, stored, path):
     values, head = [], "file"
     for layer, place in places.items():
         shapes = [tuple(w.shape) for w in layer.weights]
-        arrays = stored.get(place)
-        received = arrays and [tuple(a.shape) for a in arrays]
+        received = stored[place].shapes if place in stored else None
         if received == shapes:
-            values.append((layer, _finite(place, arrays, path)))
+            values.append((layer, stored[place].read()))
         elif layer.name in network.head:
             head = "random"
         else:
@@ -184,16 +95,6 @@ def _ranks(names: Iterable[str]) -> dict[str, tuple[str, int]]:
         for stem, members in groups.items()
         for rank, (_, name) in enumerate(sorted(members))
     }
-
-
-def _finite(name, arrays, path) -> list[np.ndarray]:
-    read = [np.asarray(a[()], np.float32) for a in arrays]
-    if not all(np.isfinite(a).all() for a in read):
-        raise WeightsError(
-            f"{path}: the weights of the layer {name!r} are not finite; give "
-            "the file that was published or saved"
-        )
-    return read
 
 
 def _with_weights(model) -> Iterator[keras.layers.Layer]:

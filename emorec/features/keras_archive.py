@@ -10,14 +10,13 @@ import pathlib
 import shutil
 import stat
 import zipfile
-import zlib
 
 import h5py
 
 from emorec.errors import ModelError
-from emorec.features import keras_check
+from emorec.features import keras_check, layer_weights
 
-MAX_BYTES = 2 << 30
+MAX_BYTES = layer_weights.MAX_BYTES
 MAX_CONFIG_BYTES = 16 << 20
 _MAX_OBJECTS = 200_000
 _CHUNK = 1 << 20
@@ -61,17 +60,7 @@ def unpack(path: str | os.PathLike, folder: str | os.PathLike):
                 "other formats are never read, so save the model by Keras' "
                 "`model.save`"
             )
-    # What h5py and zipfile raise, according to where a file is damaged.
-    except (
-        OSError,
-        KeyError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as e:
+    except layer_weights.DAMAGE as e:
         raise ModelError(
             f"{path}: cannot be read as a Keras file "
             f"({' '.join(str(e).split())[:200]}); save the model again"

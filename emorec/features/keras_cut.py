@@ -7,11 +7,10 @@ from keras import layers
 from emorec.errors import ModelError
 from emorec.features import keras_file
 from emorec.features.mini_xception import GREY, Resample
+from emorec.features.resnet50 import MEAN_BGR, TO_BGR
 
 # Side of the image for a network that takes any.
 _ANY_SIDE = 224
-_TO_BGR = ((0, 0, 1), (0, 1, 0), (1, 0, 0))
-_MEAN_BGR = (103.939, 116.779, 123.68)
 # Numbers that one image may become in any layer: 256 MiB of f32.
 _MAX_NUMBERS = 1 << 26
 _MAX_DEPTH = 8
@@ -75,12 +74,12 @@ def _preprocess(file, image):
         "raw": (1.0, 0.0),
         "unit": (1 / 255, 0.0),
         "signed": (1 / 127.5, -1.0),
-        "caffe": (1.0, [-m for m in _MEAN_BGR]),
+        "caffe": (1.0, [-m for m in MEAN_BGR]),
     }[file.pixels]
     if channels == 1:
         mix = GREY
     elif file.pixels == "caffe":
-        mix = _TO_BGR
+        mix = TO_BGR
     if channels == 1 and file.pixels == "caffe":
         raise ModelError(
             f"{file.name}: takes grey images, which `features.file_pixels="

@@ -28,13 +28,19 @@ import emorec
 from emorec.config import Config
 from emorec.data import files
 from emorec.errors import TrainingError
-from emorec.features import face_loop, face_networks, face_weights
+from emorec.features import (
+    face_loop,
+    face_networks,
+    face_weights,
+    keras_file,
+    layer_weights,
+)
 from emorec.features.face_images import FaceImages
 
 FORMAT = 1
 INFO = "face_classifier.json"
-MODEL = "face_classifier.keras"
-LABELS = "labels.txt"
+MODEL = keras_file.FOLDER_FILE
+LABELS = keras_file.LABELS_FILE
 HISTORY = "history.json"
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
@@ -87,7 +93,7 @@ class FaceClassifier:
             EmorecError: A file cannot be written.
         """
         folder = pathlib.Path(folder)
-        face_loop.save_atomically(folder / MODEL, self.model.save)
+        layer_weights.save_atomically(folder / MODEL, self.model.save)
         with files.atomic(folder / LABELS) as temporary:
             temporary.write_text(
                 "".join(f"{n}\n" for n in self.labels), encoding="utf-8"
@@ -147,7 +153,7 @@ def _clear(folder: pathlib.Path):
     # The file that completes a folder goes first.
     for name in (INFO, MODEL, LABELS, HISTORY, METRICS, PREDICTIONS, BEST):
         (folder / name).unlink(missing_ok=True)
-    for left in folder.glob(f"{face_loop.SAVING}*"):
+    for left in folder.glob(f"{layer_weights.SAVING}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 

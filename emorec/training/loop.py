@@ -137,7 +137,7 @@ class _Trainer:
 
     def epoch(self, epoch: int) -> dict:
         """Trains one epoch and measures it."""
-        sums = self._train_epoch(epoch)
+        sums, step, batch = self._train_epoch(epoch)
         values = {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
         sums = np.zeros(3)
         for inputs, labels in self._validation:
@@ -147,10 +147,16 @@ class _Trainer:
             values["val_accuracy"] = sums[1] / sums[2]
             if not math.isfinite(sums[0]):
                 raise _not_finite("loss", sums[0], "the validation", epoch)
+        else:
+            # Nothing else sees what the last update did: finite weights of
+            # 1e30 answer with NaN too.
+            loss = float(self._test(*batch)[0])
+            if not math.isfinite(loss):
+                raise _not_finite("loss", loss, f"step {step}", epoch)
         return {name: float(value) for name, value in values.items()}
 
-    def _train_epoch(self, epoch) -> np.ndarray:
-        """Trains one epoch; returns the sums of its steps' figures."""
+    def _train_epoch(self, epoch) -> tuple:
+        """Returns the sums of the figures, the steps and the last batch."""
         sums, step = np.zeros(3), 0
         for inputs, labels in self._epoch_data(epoch):
             step += 1
@@ -169,7 +175,7 @@ class _Trainer:
             wrong = value[~np.isfinite(value)]
             if wrong.size:
                 raise _not_finite("weights", wrong[0], f"step {step}", epoch)
-        return sums
+        return sums, step, (inputs, labels)
 
     def _epoch_data(self, epoch):
         run = self._run

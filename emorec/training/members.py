@@ -126,8 +126,8 @@ def check(members: Sequence[bundle.Bundle]) -> None:
         ):
             if of(first) != of(other):
                 raise ConfigError(
-                    f"the members {first.system} and {other.system} have "
-                    f"another {what}: train both on one data set. Received: "
+                    f"the members {first.system} and {other.system} differ in "
+                    f"their {what}: train both on one data set. Received: "
                     f"{of(first)} and {of(other)}"
                 )
     encoders_of(members)

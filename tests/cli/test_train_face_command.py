@@ -117,7 +117,7 @@ def test_a_csv_with_faults(here, tmp_path):
         (["--set=model.system=x"], 2, "takes fields of face_train alone. Rec"),
         (["--set=face_train.size=3"], 1, "with a field of `emorec.config`"),
         (["--set=face_train.epochs=-1"], 1, "config `face_train.epochs` must"),
-        (["--weights=no.h5"], 1, "no.h5: cannot be read as a Keras file of"),
+        (["--weights=no.h5"], 1, "no.h5: cannot be read as an HDF5 file of"),
         (["--max_left_out=2"], 2, "flag --max_left_out=2"),
         (["faces"], 2, "takes flags only. Received: faces"),
         (

@@ -1,6 +1,7 @@
 """From records to rows, metrics and files."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -322,9 +323,27 @@ def test_rows_are_those_of_the_records(prepared, model_dir):
     assert made.rows[0]["label"] == records.one(example, keys.CLIP_LABEL)
 
 
-def test_another_config_is_refused_by_name(prepared, model_dir):
-    import dataclasses
+def test_a_split_of_empty_shards_is_one_line(prepared, model_dir, tmp_path):
+    """No video of it could be read, or nothing was left of it."""
+    folder = tmp_path / "data"
+    ignored = shutil.ignore_patterns("features")
+    shutil.copytree(prepared.path, folder, ignore=ignored)
+    splits = {**prepared.splits}
+    splits["test"] = {**splits["test"], "records": 0}
+    empty = dataclasses.replace(prepared, path=str(folder), splits=splits)
+    for shard in empty.files("test"):
+        records.write(shard, [])
+    model = bundle.load(model_dir)
+    clips = evaluate.with_bundle(empty, "test", model)
+    assert clips == evaluate.with_backend(empty, "test", Counting(model)) == []
+    with pytest.raises(RecordError) as e:
+        evaluate.report(empty, "test", clips, DESCRIPTION)
+    assert str(e.value) == (
+        f"{folder}: no record of the split 'test' has a label"
+    )
 
+
+def test_another_config_is_refused_by_name(prepared, model_dir):
     model = bundle.load(model_dir)
     other = dataclasses.replace(
         model, config=model.config.override(["video.fps=5"])

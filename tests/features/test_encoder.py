@@ -1,6 +1,7 @@
 """`emorec.features.encoder`: both presets, with random and real weights."""
 
 import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -12,7 +13,12 @@ import pytest
 import skimage.data
 
 from emorec.config import FeatureConfig
-from emorec.errors import ConfigError, ModelError, WeightsError
+from emorec.errors import (
+    ConfigError,
+    EmorecError,
+    ModelError,
+    WeightsError,
+)
 from emorec.features import encoder
 from emorec.features.weights import WeightsNotFoundError
 from emorec.labels import FER2013
@@ -57,7 +63,13 @@ def no_weights(tmp_path, monkeypatch):
         )
 
 
+@functools.cache
 def _random(preset, **kwargs):
+    """Makes an encoder once: tracing it is what takes the time."""
+    return _fresh(preset, **kwargs)
+
+
+def _fresh(preset, **kwargs):
     return encoder.create(preset, allow_random=True, download=False, **kwargs)
 
 
@@ -70,9 +82,10 @@ def test_unknown_preset():
     with pytest.raises(ConfigError) as e:
         encoder.create("vgg")
     assert str(e.value) == (
-        "`encoder` must be one of squeezenet, mini_xception, resnet50, or the "
-        "path of a Keras classifier (a .keras or .h5 file, or a folder of "
-        "`emorec train_face`). Received: 'vgg'"
+        "`--face_encoder`/`--context_encoder` (features.face_encoder, "
+        "features.context_encoder) must be one of squeezenet, mini_xception, "
+        "resnet50, or the path of a Keras classifier (a .keras or .h5 file, "
+        "or a folder of `emorec train_face`). Received: 'vgg'"
     )
 
 
@@ -95,9 +108,9 @@ def test_random_weights_do_not_replace_a_wrong_file(tmp_path, no_weights):
     wrong = tmp_path / "wrong.h5"
     wrong.write_bytes(b"wrong")
     with pytest.raises(WeightsError, match=r"wrong\.h5: not the weights"):
-        _random("squeezenet", path=wrong)
+        _fresh("squeezenet", path=wrong)
     with pytest.raises(WeightsError, match=r"absent\.h5: no such file"):
-        _random("squeezenet", path=tmp_path / "absent.h5")
+        _fresh("squeezenet", path=tmp_path / "absent.h5")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -115,7 +128,7 @@ def test_random_features_tell_images_apart(preset, no_weights, photos):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_seed_decides_weights_and_hash(preset, no_weights, photos):
-    one, same, other = (_random(preset, seed=s) for s in (0, 0, 1))
+    one, same, other = (_fresh(preset, seed=s) for s in (0, 0, 1))
     assert one.hash == same.hash != other.hash
     np.testing.assert_array_equal(one.encode(photos), same.encode(photos))
     assert not np.allclose(one.encode(photos), other.encode(photos), atol=1e-2)
@@ -218,6 +231,20 @@ def test_save_and_load(preset, no_weights, tmp_path, photos):
     assert again.crop_size == 224
     assert again.weights == made.weights
     np.testing.assert_array_equal(again.encode(photos), made.encode(photos))
+
+
+def test_a_full_disk_while_saving(no_weights, tmp_path, full_disk):
+    """No file under its own name, no other left, and one line of error."""
+    made = _random("mini_xception")
+    made.save(tmp_path)
+    name = "encoder.weights.h5"
+    whole = (tmp_path / name).stat().st_size
+    for size in (0, 5000, whole - 1000):
+        with full_disk(size), pytest.raises(EmorecError) as e:
+            made.save(tmp_path)
+        assert str(e.value).startswith(f"{tmp_path / name}: cannot be written")
+        assert "\n" not in str(e.value)
+        assert not list(tmp_path.iterdir())
 
 
 def test_load_refuses_what_was_changed(no_weights, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -277,6 +278,27 @@ def test_features_without_their_stamp_are_not_trusted(copy, encoders):
     pathlib.Path(path).with_suffix(".json").unlink()
     with pytest.raises(AttributeError, match="'Unused' object"):
         run(data, unused(encoders))
+
+
+def test_what_a_killed_run_left_is_removed(copy, encoders):
+    data, source = copy
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = source.parent / "features" / f"face_features-{encoders.face.hash}"
+    folder.mkdir(parents=True)
+    stamp = extract.stamp_path(source).name
+    for name in (source.name, stamp):
+        (folder / f".{name}.{ended.pid}.tmp").write_text("half of it")
+    # A process that lives may be writing.
+    alive = f".{source.name}.{os.getppid()}.tmp"
+    (folder / alive).touch()
+    run(data, encoders)
+    assert {p.name for p in folder.iterdir()} == {
+        alive,
+        source.name,
+        stamp,
+        "features.json",
+    }
 
 
 def test_records_of_another_config_are_refused(prepared, encoders, tmp_path):

@@ -11,7 +11,8 @@ from emorec.features import face_images, image_file, image_folders
 
 
 def read(path, **changes):
-    return face_images.read(path, 16, **{"validation_share": 0.25, **changes})
+    settings = {"validation_share": 0.25, "max_left_out": 0.05, **changes}
+    return face_images.read(path, 16, **settings)
 
 
 def fault(path, **changes) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from testing import keras_files
 
-from emorec.errors import ConfigError, ModelError
+from emorec.errors import ConfigError, EmorecError, ModelError
 from emorec.features import encoder, keras_file
 
 SIDE = keras_files.SIDE
@@ -148,11 +148,27 @@ def test_a_saved_folder_replaces_what_was_there(tmp_path):
     assert encoder.load(tmp_path / "e").hash == made.hash
 
 
+def test_a_full_disk_while_saving(tmp_path, full_disk):
+    """No file under its own name, no other left, and one line of error."""
+    made = _create(_saved(keras_files.model(), tmp_path / "m.keras"))
+    made.save(tmp_path / "e")
+    whole = (tmp_path / "e" / "encoder.keras").stat().st_size
+    for size in (0, whole // 2, whole - 100):
+        with full_disk(size), pytest.raises(EmorecError) as e:
+            made.save(tmp_path / "e")
+        assert str(e.value).startswith(
+            f"{tmp_path / 'e' / 'encoder.keras'}: cannot be written ("
+        )
+        assert "\n" not in str(e.value)
+        assert not list((tmp_path / "e").iterdir())
+
+
 def test_every_pixel_mode_is_known():
     assert keras_file.PIXELS == ("raw", "unit", "signed", "caffe")
 
 
 @pytest.mark.real
+@pytest.mark.long
 def test_published_mini_xception_by_path(test_data, tmp_path):
     """A file of Keras 2.0.5, cut by rule, is the preset that we wrote."""
     folder = test_data / "weights"

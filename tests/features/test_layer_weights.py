@@ -1,5 +1,6 @@
 """`emorec.features.layer_weights`: arrays out of files, by layer name."""
 
+import os
 import zipfile
 
 import h5py
@@ -112,3 +113,23 @@ def test_assign_refuses_a_zip_of_something_else(tmp_path):
         z.writestr("config.json", b"{}")
     with pytest.raises(WeightsError, match="no item named 'model.weights.h5'"):
         layer_weights.assign(_dense_model(), path, {"new": "old"})
+
+
+def test_assign_refuses_what_is_no_file_or_too_large(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.h5")
+    for name in ("pipe.h5", "."):
+        with pytest.raises(WeightsError, match="there is no such file"):
+            layer_weights.assign(
+                _dense_model(), tmp_path / name, {"new": "old"}
+            )
+    path = _dense_file(tmp_path / "a.h5", np.zeros((3, 2)))
+    size = path.stat().st_size
+    monkeypatch.setattr(layer_weights, "MAX_BYTES", size - 1)
+    with pytest.raises(WeightsError, match=f"has more than {size - 1} bytes"):
+        layer_weights.assign(_dense_model(), path, {"new": "old"})
+    with zipfile.ZipFile(tmp_path / "a.keras", "w", zipfile.ZIP_DEFLATED) as z:
+        z.write(path, "model.weights.h5")
+    with pytest.raises(WeightsError, match=r"model\.weights\.h5 has more than"):
+        layer_weights.assign(
+            _dense_model(), tmp_path / "a.keras", {"new": "old"}
+        )

@@ -43,6 +43,7 @@ def test_outputs(made):
     assert made.weights["random"] is False
 
 
+@pytest.mark.long
 def test_features_are_the_classifiers_less_its_last_layer(classifier, made):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 224, 224, 3), np.uint8)
@@ -96,6 +97,7 @@ def test_weights_come_by_path_alone(tmp_path):
         encoder.create("resnet50", tmp_path / "wrong.h5", allow_random=True)
 
 
+@pytest.mark.long
 def test_random_weights_where_allowed():
     made = encoder.create("resnet50", allow_random=True, crop_size=64)
     assert made.weights["random"] is True

@@ -26,7 +26,7 @@ SETTINGS = ["face_train.batch_size=24", "face_train.epochs=6"]
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> face_images.FaceImages:
     root = faces(tmp_path_factory.mktemp("faces"), 48)
-    return face_images.read(root, 48, validation_share=0.25)
+    return face_images.read(root, 48, validation_share=0.25, max_left_out=0)
 
 
 def train(images, folder, *changes, **choices):
@@ -143,12 +143,14 @@ def test_the_folder_is_a_face_encoder(made):
     assert loaded.classes == 3
 
 
+@pytest.mark.long
 def test_a_seed_gives_the_same_run(made, images, tmp_path):
     classifier, _ = made
     again = train(images, tmp_path, "face_train.epochs=2")
     assert again.history == classifier.history[:2]
 
 
+@pytest.mark.long
 def test_trained_on_with_the_last_layer_alone(made, images, tmp_path):
     classifier, folder = made
     tuned = train(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from emorec.errors import ModelError
+from emorec.features import encoder, precomputed
 from emorec.training import bundle
 
 
@@ -182,6 +183,87 @@ def test_an_encoder_that_is_not_there(copy):
     (copy / "encoders").unlink()
     with pytest.raises(ModelError, match="cannot be read as an encoder's JSON"):
         bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda encoders: encoders.clear(),
+        lambda encoders: encoders.update(face=None),
+        lambda encoders: encoders["face"].pop("hash"),
+        lambda encoders: encoders["face"].update(hash=7),
+    ],
+    ids=["empty", "null", "no hash", "a number"],
+)
+def test_a_description_of_the_encoders_that_is_damaged(copy, damage):
+    values = json.loads((copy / bundle.FILE).read_text())["encoders"]
+    damage(values)
+    edit(copy, encoders=values)
+    with pytest.raises(ModelError) as e:
+        bundle.load(copy)
+    assert str(e.value).startswith(f"{copy}: model.json is damaged (")
+    assert str(e.value).endswith("); train the model again")
+
+
+@pytest.mark.parametrize("value", [None, 3, []])
+def test_without_a_description_of_the_encoders(copy, value):
+    edit(copy, encoders=value)
+    with pytest.raises(ModelError, match="model.json is damaged"):
+        bundle.load(copy)
+
+
+def swap_face(copy, model_dir, other):
+    """Puts another encoder into the place of the face's."""
+    (copy / "encoders").unlink()
+    shutil.copytree(model_dir / "encoders", copy / "encoders")
+    shutil.rmtree(copy / "encoders" / "face")
+    other.save(copy / "encoders" / "face")
+
+
+def test_an_encoder_of_another_model(copy, model_dir, encoders):
+    swap_face(copy, model_dir, encoders.context)
+    with pytest.raises(ModelError) as e:
+        bundle.load(copy)
+    assert str(e.value) == (
+        f"{copy}/encoders/face: the model was trained with another encoder: "
+        f"its hash must be {encoders.face.hash}. Received: "
+        f"{encoders.context.hash}; put the right one back or train the model "
+        "again"
+    )
+
+
+def test_given_features_in_the_place_of_an_encoder(copy, model_dir):
+    swap_face(copy, model_dir, precomputed.Precomputed("others", 128))
+    with pytest.raises(ModelError, match="face: the model was trained with an"):
+        bundle.load(copy)
+
+
+def test_an_encoder_of_another_crop_size(copy, model_dir, encoders):
+    small = encoder.create("mini_xception", crop_size=96)
+    assert small.hash == encoders.face.hash
+    swap_face(copy, model_dir, small)
+    with pytest.raises(ModelError) as e:
+        bundle.load(copy)
+    assert str(e.value) == (
+        f"{copy}/encoders/face: the model was trained with another encoder: "
+        "its crop_size must be 224. Received: 96; put the right one back or "
+        "train the model again"
+    )
+
+
+def test_an_encoder_that_lacks_what_the_system_reads(copy, model_dir, encoders):
+    swap_face(copy, model_dir, encoders.context)
+    values = json.loads((copy / bundle.FILE).read_text())
+    values["config"]["model"]["system"] = "face_average"
+    values["encoders"]["face"]["hash"] = encoders.context.hash
+    edit(copy, **values)
+    with pytest.raises(ModelError) as e:
+        bundle.load(copy)
+    message = str(e.value)
+    assert message.startswith(f"{copy}: its network cannot be built (the face ")
+    assert "gives no probabilities, which the system reads; it" in message
+    assert message.endswith("); train the model again")
+    assert "\n" not in message
 
 
 def test_a_model_that_cannot_be_written(loaded, tmp_path):

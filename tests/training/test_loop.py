@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import pathlib
+import re
 
 import keras
 import numpy as np
@@ -224,12 +225,11 @@ def test_a_loss_that_is_not_finite_stops_it(data, tmp_path):
         loop.fit(run, lambda epoch, _: epochs.append(epoch))
     # 24 clips make 6 steps; the bad ones may be in the first.
     message = str(e.value)
-    steps = [f"became nan at step {i} of epoch 2; " for i in range(6)]
+    steps = [f"became nan at step {i + 1} of epoch 3; " for i in range(6)]
     assert sum(step in message for step in steps) == 1
     assert message.endswith(
         "the checkpoint of the epoch before is kept. Lower "
-        "train.learning_rate and train again, with --overwrite or another "
-        "--output_dir"
+        "train.learning_rate and train again with another --output_dir"
     )
     assert epochs == []
     assert_equal(list(stored(tmp_path).values()), list(kept.values()))
@@ -240,9 +240,80 @@ def test_a_validation_loss_that_is_not_finite_stops_it(data, tmp_path):
         tmp_path / "bad.tfrecord",
         features.clips_of("bad", [0], noise=float("nan")),
     )
-    with pytest.raises(TrainingError, match="the validation of epoch 0"):
+    with pytest.raises(TrainingError) as e:
         fit(data, tmp_path, validation=files(bad))
+    assert str(e.value) == (
+        "the loss became nan at the validation of epoch 1; no epoch was "
+        "finished, so nothing is kept. Lower train.learning_rate and train "
+        "again with another --output_dir"
+    )
     assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_weights_that_the_last_update_poisoned_are_not_kept(
+    data, tmp_path, validated
+):
+    """The loss of the one step is that of the weights before it."""
+    run = prepare(
+        data,
+        tmp_path,
+        # Beyond float32: the update is infinite, or 0 times infinity.
+        assignments=[
+            "train.learning_rate=1e39",
+            "train.batch_size=20",
+            "train.epochs=1",
+        ],
+        validation=data["validation"] if validated else [],
+    )
+    with pytest.raises(TrainingError) as e:
+        loop.fit(run)
+    problem, _, rest = str(e.value).partition("; ")
+    assert re.fullmatch(
+        "the weights became (nan|inf|-inf) at step 1 of epoch 1", problem
+    )
+    assert rest == (
+        "no epoch was finished, so nothing is kept. Lower "
+        "train.learning_rate and train again with another --output_dir"
+    )
+    assert not list(tmp_path.rglob("*"))
+
+
+class Squared(Pooled):
+    """Answers beyond float32 with weights that are well below its limit."""
+
+    def call(self, inputs, training=False):
+        logits = super().call(inputs, training)["logits"]
+        return {"logits": logits * logits}
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_model_that_the_last_update_made_useless_is_not_kept(
+    data, tmp_path, validated
+):
+    """All weights stay finite; the one step's loss is the one before it."""
+    model = Squared()
+    model(inputs_of_ones())
+    run = prepare(
+        data,
+        tmp_path,
+        assignments=[
+            "train.learning_rate=1e30",
+            "train.batch_size=20",
+            "train.epochs=1",
+        ],
+        model=model,
+        validation=data["validation"] if validated else [],
+    )
+    where = "the validation" if validated else "step 1"
+    with pytest.raises(TrainingError) as e:
+        loop.fit(run)
+    assert re.match(
+        f"the loss became (nan|inf) at {where} of epoch 1; no epoch was ",
+        str(e.value),
+    )
+    assert all(np.isfinite(w).all() for w in weights(run))
+    assert not list(tmp_path.rglob("*"))
 
 
 def validation_loss(run) -> float:
