@@ -90,10 +90,9 @@ class LocalBackend:
         images = records.decode_jpegs(
             tf.constant(jpegs), self.config.clip.crop_size
         ).numpy()
-        answers = encoders.encode(
-            encoder,
-            encoders.kinds_of(self._bundle.inputs, stream),
+        answers = encoder.encode_kinds(
             images,
+            encoders.kinds_of(self._bundle.inputs, stream),
             self.config.features.batch_frames,
         )
         made = {}

@@ -1,6 +1,7 @@
 """The image encoders that this package knows by name."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -94,6 +95,29 @@ def preset_of(preset_id: str) -> EncoderPreset:
             f"folder of `emorec train_face`). Received: {preset_id!r}"
         )
     return PRESETS[preset_id]
+
+
+def find_weights(
+    preset: EncoderPreset, path: str | None, download: bool
+) -> tuple[pathlib.Path, dict]:
+    """Returns a preset's weight file and where it comes from.
+
+    Raises:
+        WeightsNotFoundError: There is none.
+        WeightsError: It is not the right one.
+    """
+    source = preset.source
+    if source is None:
+        file = resnet50.find(path)
+        return file, weights.provenance(file, preset.id)
+    file = weights.find(source, path, download=download)
+    return file, {
+        "name": source.name,
+        "sha256": source.sha256,
+        "licence": source.licence,
+        "origin": source.origin,
+        "random": False,
+    }
 
 
 def randomise(network, seed, scale):

@@ -1,9 +1,7 @@
-"""The encoders of a model's streams, and how they are run together."""
+"""The encoders of a model's streams, and what inputs want of them."""
 
 import dataclasses
 from collections.abc import Sequence
-
-import numpy as np
 
 from emorec.errors import ConfigError
 from emorec.features.encoder import Encoder
@@ -75,29 +73,3 @@ def kinds_of(inputs: Sequence[str], stream: str) -> tuple[str, ...]:
     """Returns what some inputs want of a stream's encoder."""
     parts = [name.partition("_") for name in inputs]
     return tuple(kind for s, _, kind in parts if s == stream)
-
-
-def encode(
-    encoder: Encoder, kinds: Sequence[str], images: np.ndarray, batch: int
-) -> dict[str, np.ndarray]:
-    """Runs an encoder once for several kinds of answer.
-
-    Args:
-        encoder: The encoder.
-        kinds: Some of its `outputs`.
-        images: uint8 [N, s, s, 3].
-        batch: Images that go through it together.
-
-    Returns:
-        Kind -> float32 [N, ...].
-    """
-    made = {
-        k: np.empty((len(images), *encoder.outputs[k]), np.float32)
-        for k in kinds
-    }
-    part = encoder.part(*kinds)
-    for i in range(0, len(images), batch):
-        answer = part.predict_on_batch(images[i : i + batch])
-        for kind in kinds:
-            made[kind][i : i + batch] = answer[kind]
-    return made

@@ -17,7 +17,7 @@ from emorec.data import dataset, files, keys, records, shards
 from emorec.data.feature_files import FeatureFiles
 from emorec.errors import RecordError
 from emorec.features.encoder import Encoder
-from emorec.features.encoders import STREAMS, Encoders, encode, kinds_of
+from emorec.features.encoders import STREAMS, Encoders, kinds_of
 
 DESCRIPTION = "features.json"
 
@@ -291,8 +291,8 @@ def _encode(source, encoders, inputs, config) -> Iterator[dict]:
         for images in frames.as_numpy_iterator():
             made = {}
             for stream, seen in zip(streams, images, strict=True):
-                answer = encode(
-                    encoders.of(stream), kinds_of(inputs, stream), seen, batch
+                answer = encoders.of(stream).encode_kinds(
+                    seen, kinds_of(inputs, stream), batch
                 )
                 made |= {f"{stream}_{k}": v for k, v in answer.items()}
             yield made

@@ -70,9 +70,9 @@ class Precomputed:
             "export it, or to predict"
         )
 
-    def encode(self, images, kind: str = "features", batch: int = 1):
+    def encode_kinds(self, images, kinds: Sequence[str], batch: int = 1):
         """Raises `ModelError`: there is no network."""
-        self.part(kind)
+        self.part(*kinds)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `precomputed.json` into a folder."""

@@ -46,11 +46,8 @@ class Means:
     def __init__(self):
         self.sizes = []
 
-    def part(self, *kinds):
-        assert kinds == ("features",)
-        return self
-
-    def predict_on_batch(self, images):
+    def encode_kinds(self, images, kinds, batch):
+        assert kinds == ("features",) and len(images) <= batch
         self.sizes.append(len(images))
         return {"features": images.mean((1, 2), dtype=np.float32)}
 

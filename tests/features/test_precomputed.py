@@ -59,7 +59,7 @@ def test_there_is_nothing_to_encode():
     with pytest.raises(ModelError, match=said):
         given.part("features")
     with pytest.raises(ModelError, match=said):
-        given.encode(np.zeros((1, 32, 32, 3), np.uint8))
+        given.encode_kinds(np.zeros((1, 32, 32, 3), np.uint8), ["features"])
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
