@@ -5,8 +5,12 @@ folder `shared/data` beside the checkout). Where that folder is absent they are
 skipped with the reason; where it is present, a skipped one fails the run.
 """
 
+import contextlib
+import gc
 import os
 import pathlib
+import resource
+import sys
 
 import pytest
 
@@ -116,3 +120,29 @@ def base_path(model_dir, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("serving") / "emotion"
     saved_model.export(bundle.load(model_dir, use_cudnn=False), path)
     return path
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A context in which no file may outgrow some bytes: a full disk.
+
+    The kernel refuses the write (EFBIG) just as it does with ENOSPC. Fails
+    where an object that is thrown away complains: Python prints that as a
+    traceback, which no `except` can catch.
+    """
+
+    @contextlib.contextmanager
+    def limit(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        complaints = []
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", complaints.append)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            try:
+                yield
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            gc.collect()
+        assert not complaints, complaints[0].exc_value
+
+    return limit

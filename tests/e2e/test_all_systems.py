@@ -1,10 +1,10 @@
 """Every system goes the whole way, by the same commands."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
-from testing import commands
 
 from emorec.models import presets
 from serving.server.server import ModelServer
@@ -19,28 +19,21 @@ SMALL = (
 )
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Runs one command in this process; gives what it printed."""
-    # No download: neither another machine's cache nor the network decides.
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("EMOREC_WEIGHTS_DIR", raising=False)
-
-    def run(*args):
-        done = commands.here(capsys, *args)
-        assert done.code == 0, done.err
-        return done.out
-
-    return run
-
-
 def answers(path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def probabilities(values) -> list[float]:
     return list(values["probabilities"].values())
+
+
+def table(path) -> list[list[float]]:
+    """The probabilities of each row of a predictions.csv."""
+    with open(path, newline="") as f:
+        return [
+            [float(v) for k, v in row.items() if k.startswith("p_")]
+            for row in csv.DictReader(f)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -63,48 +56,47 @@ def test_trained_evaluated_exported_served_and_asked(
         "--quiet",
         *SMALL,
         *(["--members=caca_rnn_a,cnn_2d3d"] if system == "ensemble" else []),
-    )
+    ).out
     assert f"{system}: " in out and " parameters" in out
     described = json.loads((model / "model.json").read_text())
     inputs = described["inputs"]
     read = {name.partition("_")[0] for name in inputs}
     assert {p.name for p in model.glob("encoders/*")} == read
-    out = run("export", f"--model_dir={model}", f"--output_dir={base}")
+    out = run("export", f"--model_dir={model}", f"--output_dir={base}").out
     assert "largest difference of a probability" in out
 
-    places = {"model_dir": model, "saved_model": base}
-    reports = {}
-    for kind, place in places.items():
-        report = tmp_path / f"report_{kind}"
-        run(
-            "evaluate",
-            f"--data_dir={prepared.path}",
-            "--split=test",
-            f"--{kind}={place}",
-            f"--output_dir={report}",
-            "--quiet",
-        )
-        reports[kind] = json.loads((report / "metrics.json").read_text())
-    assert reports["model_dir"]["system"] == system
-    assert reports["model_dir"]["notes"] == described["info"]["notes"]
-    for key in ("acc", "map", "macro_f1"):
-        ours, theirs = (r["metrics"][key] for r in reports.values())
-        assert ours == pytest.approx(theirs)
-
     video = sorted((sample_set.parent / "videos").glob("*.mp4"))[-1]
-    found = {}
+    found, rows = {}, {}
     with ModelServer(str(base), "emotion", port=0, rest_port=None) as server:
-        places["server"] = f"127.0.0.1:{server.port}"
-        for kind, place in places.items():
+        for kind, place in (
+            ("model_dir", model),
+            ("saved_model", base),
+            ("server", f"127.0.0.1:{server.port}"),
+        ):
+            report = tmp_path / f"report_{kind}"
+            run(
+                "evaluate",
+                f"--data_dir={prepared.path}",
+                "--split=test",
+                f"--{kind}={place}",
+                f"--output_dir={report}",
+                "--quiet",
+            )
+            values = json.loads((report / "metrics.json").read_text())
+            assert values["system"] == system
+            assert values["notes"] == described["info"]["notes"]
+            rows[kind] = table(report / "predictions.csv")
             path = tmp_path / f"{kind}.jsonl"
             run("predict", video, f"--{kind}={place}", f"--output={path}")
             found[kind] = answers(path)
-    for values in found.values():
-        assert len(values) == len(found["server"]) >= 1
-        for ours, theirs in zip(values, found["server"], strict=True):
+    assert len(rows["server"]) == 8
+    for kind in ("model_dir", "saved_model"):
+        np.testing.assert_allclose(rows[kind], rows["server"], atol=3e-6)
+        assert len(found[kind]) == len(found["server"]) >= 1
+        for ours, theirs in zip(found[kind], found["server"], strict=True):
             assert ours["label"] == theirs["label"]
             np.testing.assert_allclose(
-                probabilities(ours), probabilities(theirs), atol=2e-6
+                probabilities(ours), probabilities(theirs), atol=3e-6
             )
             assert sum(probabilities(ours)) == pytest.approx(1, abs=1e-4)
 
@@ -122,12 +114,12 @@ def test_what_a_face_classifier_cannot_say_is_said(run, prepared, tmp_path):
         f"--data_dir={prepared.path}",
         "--system=face_average",
         f"--output_dir={model}",
-    )
+    ).out
     assert out.splitlines()[-2:] == [f"note: {line}" for line in said]
     out = run(
         "evaluate",
         f"--data_dir={prepared.path}",
         f"--model_dir={model}",
         f"--output_dir={tmp_path / 'report'}",
-    )
+    ).out
     assert out.splitlines()[-2:] == [f"note: {line}" for line in said]

@@ -61,22 +61,6 @@ def serving(base_path):
         process.communicate()
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Runs one command in this process; gives what it printed."""
-    # No download: neither another machine's cache nor the network decides.
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("EMOREC_WEIGHTS_DIR", raising=False)
-
-    def run(*args):
-        done = commands.here(capsys, *args)
-        assert done.code == 0, done.err
-        return done
-
-    return run
-
-
 def test_from_videos_to_an_answer(run, sample_set, tmp_path):
     videos = write_manifest(sample_set, tmp_path / "manifest.csv")
     data, model = tmp_path / "data", tmp_path / "model"
