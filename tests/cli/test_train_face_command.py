@@ -83,6 +83,7 @@ def test_a_folder_of_images(here, images, tmp_path):
     assert "epoch   1" not in done.out
 
 
+@pytest.mark.long
 def test_a_csv_with_faults(here, tmp_path):
     path = sheet(tmp_path / "fer.csv", [*sound(), line(9), line(count=3)])
     args = (f"--images={path}", f"--output_dir={tmp_path / 'face'}", *SMALL)

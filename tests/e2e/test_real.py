@@ -11,7 +11,7 @@ from emorec.data import dataset
 from emorec.predict import NO_FACE
 from serving.server.server import ModelServer
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 # Looked at by eye: a pool, a tree, a title with animals, and pedestrians
 # whose faces are about 12 pixels wide.

@@ -70,6 +70,7 @@ def test_a_folder_that_cannot_be_made(bundle, tmp_path):
         saved_model.export(bundle, tmp_path / "file" / "emotion")
 
 
+@pytest.mark.long
 def test_the_next_version_is_published_whole(
     bundle, base_path, tmp_path, monkeypatch
 ):

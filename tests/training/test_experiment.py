@@ -207,6 +207,7 @@ def test_a_damaged_run_is_one_line(found, tmp_path, change, problem):
     assert str(e.value).endswith("delete it, and the run is made again")
 
 
+@pytest.mark.long
 def test_a_failed_run_does_not_stop_the_others(plan_of):
     plan = plan_of(
         "ensemble,face_rnn,majority",
