@@ -15,7 +15,8 @@ def _version() -> str:
 
 
 # The ranges that were tested, in this one place. requirements.lock has the
-# exact versions. TFX and `fer` are in the lock alone: pip refuses tfx 1.16.0
+# exact versions. TFX (with Beam, TFMA, TFDV and keras-tuner) and `fer` are in
+# the lock alone: pip refuses tfx 1.16.0
 # on Python 3.11 by its metadata (it runs), and fer's own dependencies bring
 # torch, while only the weight file that it carries is wanted.
 TENSORFLOW = [
@@ -40,6 +41,11 @@ ONNX = ["tf2onnx>=1.17,<2", "onnx==1.17.0", "onnxruntime>=1.18"]
 CHARTS = ["matplotlib>=3.10,<3.11"]
 # Label files that come as spreadsheets.
 XLSX = ["openpyxl>=3.1,<4"]
+# To compile the pipeline for Kubeflow and Vertex. Newer ones ask for another
+# protobuf than TensorFlow 2.16.
+KFP = ["kfp==2.13.0"]
+# Apache Beam's own way to s3:// paths; TensorFlow's is tensorflow-io.
+S3 = ["boto3>=1.40"]
 SAMPLE = ["scikit-image>=0.25,<0.27"]
 # JAX, on the CPU: that a weight file is one of every backend.
 TEST = [
@@ -49,6 +55,11 @@ TEST = [
     "scipy>=1.12",
     "jax==0.4.30",
     "jaxlib==0.4.30",
+    # A local S3 server.
+    "moto>=5.2",
+    "flask>=3",
+    "flask-cors>=5",
+    "py-partiql-parser>=0.6",
 ]
 
 setuptools.setup(
@@ -65,7 +76,10 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=["emorec*", "serving*", "tfx_pipeline*"]
     ),
-    package_data={"emorec.evaluation": ["templates/*.html"]},
+    package_data={
+        "emorec.evaluation": ["templates/*.html"],
+        "tfx_pipeline": ["schema/*.pbtxt", "Dockerfile*"],
+    },
     install_requires=[
         "absl-py>=1.4,<3",
         "numpy>=1.26,<2",
@@ -80,6 +94,8 @@ setuptools.setup(
         "charts": CHARTS,
         "xlsx": XLSX,
         "sample": SAMPLE,
+        "kfp": KFP,
+        "s3": S3,
         "test": TEST,
         "all": [*TENSORFLOW, *VIDEO, *SERVING, *ONNX, *CHARTS, *XLSX, *SAMPLE],
     },

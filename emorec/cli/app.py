@@ -56,7 +56,20 @@ _EXTRAS = {
     "skimage": "install emorec[sample]",
     "matplotlib": "install emorec[charts]",
     "openpyxl": "install emorec[xlsx]",
-    "apache_beam": "install the versions of requirements.lock",
+    "kfp": "install emorec[kfp]",
+    **dict.fromkeys(
+        (
+            "apache_beam",
+            "keras_tuner",
+            "ml_metadata",
+            "tensorflow_data_validation",
+            "tensorflow_metadata",
+            "tensorflow_model_analysis",
+            "tfx",
+            "tfx_bsl",
+        ),
+        "install the versions of requirements.lock",
+    ),
 }
 
 
@@ -68,11 +81,17 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came: whatever cleans up after Ctrl-C does so here as well."""
 
 
-def run(command: str, args: list[str]) -> int:
-    """Runs one command as an absl app; returns its exit code."""
+def run(command: str, args: list[str], name: str | None = None) -> int:
+    """Runs one command as an absl app; returns its exit code.
+
+    Args:
+        command: The module of `emorec.cli`.
+        args: What follows it on the command line.
+        name: What it is called in messages; by default as its module.
+    """
     _print_everything()
     module = importlib.import_module(f"emorec.cli.{command}")
-    name = f"emorec {command}"
+    name = f"emorec {name or command}"
     if any(a in ("--help", "-h", "-help", "--helpfull") for a in args):
         say(_usage(name, module))
         return 0

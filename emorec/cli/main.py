@@ -7,7 +7,7 @@ at once and needs no TensorFlow.
 import sys
 
 import emorec
-from emorec.cli import app
+from emorec.cli import app, pipeline
 
 COMMANDS = {
     "prepare": "videos and a manifest to sharded TFRecords",
@@ -22,6 +22,7 @@ COMMANDS = {
     "disagreement": "how much raters of emotions disagree (section III-A)",
     "import_mec2017": "CHEAVD 2.0, or clips with a label file, to a manifest",
     "models": "list the systems and their sizes",
+    "pipeline": "the TFX pipeline: run, status, rollback, compile, schema",
     "sample": "write the sample set, a sanity set of generated videos",
     "demo": "the main job on the sample set, from videos to an answer",
 }
@@ -30,6 +31,8 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs `emorec COMMAND ...`; returns the exit code."""
     args = sys.argv[1:] if argv is None else argv
+    if args and args[0] == "pipeline":
+        return pipeline.main(args[1:])
     if args and args[0] in COMMANDS:
         return app.run(args[0], args[1:])
     if args and args[0] in ("--version", "version"):

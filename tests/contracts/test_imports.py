@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from emorec.cli import main as command
+from emorec.cli import pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -186,7 +187,14 @@ def test_importing_sets_no_environment_and_configures_no_logger(folder):
 
 
 def test_the_entry_of_the_command_is_light():
-    for name in ("__init__", "__main__", "cli/__init__", "cli/main", "cli/app"):
+    for name in (
+        "__init__",
+        "__main__",
+        "cli/__init__",
+        "cli/main",
+        "cli/app",
+        "cli/pipeline",
+    ):
         path = ROOT / "emorec" / f"{name}.py"
         for line, found in imports_of(path):
             assert found.split(".")[0] not in HEAVY, f"{path}:{line}: {found}"
@@ -202,7 +210,15 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("words", [[], *([c] for c in command.COMMANDS)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        *([c] for c in command.COMMANDS),
+        *(["pipeline", c] for c in pipeline.COMMANDS),
+    ],
+    ids=lambda words: "-".join(words) or "emorec",
+)
 def test_help_exits_0_and_imports_nothing_heavy(words):
     done = subprocess.run(
         [sys.executable, "-c", HELP % (HEAVY,), *words, "--help"],
@@ -217,9 +233,12 @@ def test_help_exits_0_and_imports_nothing_heavy(words):
     assert heavy == "HEAVY"
     assert not done.stderr
     assert any(line.startswith("  ") for line in text)
-    if words:
-        assert text[0].startswith(f"emorec {words[0]}: ")
-        assert f"flags of emorec {words[0]}:" in text
+    if words == ["pipeline"]:
+        assert all(any(c in line for line in text) for c in pipeline.COMMANDS)
+    elif words:
+        name = " ".join(["emorec", *words])
+        assert text[0].startswith(f"{name}: ")
+        assert f"flags of {name}:" in text
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)

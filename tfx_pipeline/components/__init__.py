@@ -1,0 +1,1 @@
+"""The components, for our pipeline and for anybody's."""

@@ -1,0 +1,168 @@
+"""Runs the pipeline on this machine: LocalDagRunner and SQLite.
+
+  python -m tfx_pipeline.local_runner --config=pipeline.json
+
+The same as `emorec pipeline run`, with its flags.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from emorec.data import files
+from emorec.errors import ConfigError, EmorecError
+from tfx_pipeline import lineage, run_table
+from tfx_pipeline.settings import Settings
+
+# Where what became of each run is kept, below the pipeline's root.
+RUNS = "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What became of a run.
+
+    Attributes:
+        run_id: Its id.
+        table: Its nodes, and what is served (`run_table`).
+        error: What ended it early, or None.
+    """
+
+    run_id: str
+    table: "run_table.RunTable"
+    error: BaseException | None
+
+
+def run(
+    settings: Settings, on_node: Callable[[str, bool], None] | None = None
+) -> RunResult:
+    """Runs the pipeline; what is already there is answered from the cache.
+
+    Args:
+        settings: With absolute paths.
+        on_node: Called with (node, False) when a node begins and with
+            (node, True) when it has ended.
+
+    Raises:
+        ConfigError: The settings do not fit together; nothing was run.
+        EmorecError: Another run of this pipeline is going on.
+    """
+    if files.is_remote(settings.metadata_path):
+        raise ConfigError(
+            "pipeline settings: `metadata_path` must be a local file. "
+            f"Received: {settings.metadata_path!r}"
+        )
+    files.open_file_system(settings.pipeline_root)
+    from tfx import v1 as tfx
+
+    from tfx_pipeline import pipeline
+
+    with _alone(settings.metadata_path):
+        made = pipeline.create(settings)
+        before = _newest(settings)
+        error = None
+        try:
+            with _watched(on_node):
+                tfx.orchestration.LocalDagRunner().run(made)
+        except Exception as e:
+            # Told by the caller, after what became of the other nodes.
+            error = e
+        run_id = _newest(settings)
+        if run_id is None or run_id == before:
+            raise error or EmorecError("the runner recorded no run")
+        table = _table(settings, run_id, [n.id for n in made.components])
+        return RunResult(run_id, table, error)
+
+
+def _table(settings, run_id, nodes) -> "run_table.RunTable":
+    with lineage.opened(settings.metadata_path) as store:
+        table = run_table.collect(
+            store,
+            settings.pipeline_name,
+            run_id,
+            nodes,
+            serving_dir=settings.serving_dir,
+        )
+    name = run_id.replace(":", "-")
+    files.write_json(
+        files.join(settings.pipeline_root, RUNS, f"{name}.json"),
+        table.to_dict(),
+    )
+    return table
+
+
+def _newest(settings) -> str | None:
+    if not os.path.exists(settings.metadata_path):
+        return None
+    with lineage.opened(settings.metadata_path) as store:
+        runs = lineage.runs(store, settings.pipeline_name)
+    return runs[0].id if runs else None
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Refuses a second run on the same metadata; ends with the process."""
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        lock = open(f"{path}.lock", "w")  # noqa: SIM115
+    except OSError as e:
+        raise EmorecError(
+            f"{path}: cannot be written ({e.strerror}); choose another "
+            "`metadata_path`"
+        ) from e
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise EmorecError(
+                f"{path}: another run of this pipeline is going on; wait for "
+                "its end"
+            ) from e
+        yield
+
+
+class _Nodes(logging.Handler):
+    """Hears the runner begin and end a node: it has no other way to tell."""
+
+    def __init__(self, on_node):
+        super().__init__(logging.INFO)
+        self._on_node = on_node
+
+    def emit(self, record):
+        if record.msg in _SAID and len(record.args or ()) == 1:
+            self._on_node(str(record.args[0]), _SAID[record.msg])
+
+
+_SAID = {"Component %s is running.": False, "Component %s is finished.": True}
+
+
+@contextlib.contextmanager
+def _watched(on_node) -> Iterator[None]:
+    if on_node is None:
+        yield
+        return
+    from absl import logging as absl_logging
+
+    logger = absl_logging.get_absl_logger()
+    handler, shown = _Nodes(on_node), absl_logging.get_absl_handler()
+    before = logger.level, shown.level
+    # What was not printed before is not printed now either.
+    shown.setLevel(max(before))
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        shown.setLevel(before[1])
+
+
+if __name__ == "__main__":
+    from emorec.cli import app
+
+    sys.exit(app.run("pipeline_run", sys.argv[1:], "pipeline run"))
