@@ -6,13 +6,10 @@ from tfx.types import artifact
 class DeadLetters(artifact.Artifact):
     """Videos that could not be read: `failures.csv` with their reasons.
 
-    Properties:
-        failed: Rows of the manifest that could not be read.
-        rows: All rows of the manifest.
+    Its custom properties `failed` and `rows` are the rows of the manifest
+    that could not be read, and all of them. (Not declared ones: the compiler
+    for Kubeflow takes none of a type that is not TFX's, and wants a name of
+    this form.)
     """
 
-    TYPE_NAME = "EmorecDeadLetters"
-    PROPERTIES = {
-        "failed": artifact.Property(type=artifact.PropertyType.INT),
-        "rows": artifact.Property(type=artifact.PropertyType.INT),
-    }
+    TYPE_NAME = "emorec.DeadLetters"

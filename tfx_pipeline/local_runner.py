@@ -15,11 +15,8 @@ from collections.abc import Callable, Iterator
 
 from emorec.data import files
 from emorec.errors import ConfigError, EmorecError
-from tfx_pipeline import lineage, run_table
+from tfx_pipeline import metadata_store, run_list, run_table
 from tfx_pipeline.settings import Settings
-
-# Where what became of each run is kept, below the pipeline's root.
-RUNS = "runs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +30,7 @@ class RunResult:
     """
 
     run_id: str
-    table: "run_table.RunTable"
+    table: run_table.RunTable
     error: BaseException | None
 
 
@@ -57,17 +54,16 @@ def run(
             f"Received: {settings.metadata_path!r}"
         )
     files.open_file_system(settings.pipeline_root)
-    from tfx import v1 as tfx
+    with _alone(settings.metadata_path), _watched(on_node):
+        from tfx import v1 as tfx
 
-    from tfx_pipeline import pipeline
+        from tfx_pipeline import pipeline
 
-    with _alone(settings.metadata_path):
         made = pipeline.create(settings)
         before = _newest(settings)
         error = None
         try:
-            with _watched(on_node):
-                tfx.orchestration.LocalDagRunner().run(made)
+            tfx.orchestration.LocalDagRunner().run(made)
         except Exception as e:
             # Told by the caller, after what became of the other nodes.
             error = e
@@ -78,8 +74,8 @@ def run(
         return RunResult(run_id, table, error)
 
 
-def _table(settings, run_id, nodes) -> "run_table.RunTable":
-    with lineage.opened(settings.metadata_path) as store:
+def _table(settings, run_id, nodes) -> run_table.RunTable:
+    with metadata_store.opened(settings.metadata_path) as store:
         table = run_table.collect(
             store,
             settings.pipeline_name,
@@ -87,10 +83,8 @@ def _table(settings, run_id, nodes) -> "run_table.RunTable":
             nodes,
             serving_dir=settings.serving_dir,
         )
-    name = run_id.replace(":", "-")
     files.write_json(
-        files.join(settings.pipeline_root, RUNS, f"{name}.json"),
-        table.to_dict(),
+        run_table.run_file(settings.pipeline_root, run_id), table.to_dict()
     )
     return table
 
@@ -98,8 +92,8 @@ def _table(settings, run_id, nodes) -> "run_table.RunTable":
 def _newest(settings) -> str | None:
     if not os.path.exists(settings.metadata_path):
         return None
-    with lineage.opened(settings.metadata_path) as store:
-        runs = lineage.runs(store, settings.pipeline_name)
+    with metadata_store.opened(settings.metadata_path) as store:
+        runs = run_list.runs(store, settings.pipeline_name, 1)
     return runs[0].id if runs else None
 
 
@@ -125,16 +119,21 @@ def _alone(path: str) -> Iterator[None]:
         yield
 
 
-class _Nodes(logging.Handler):
-    """Hears the runner begin and end a node: it has no other way to tell."""
+class _Nodes(logging.Filter):
+    """Hears the runner begin and end a node: it has no other way to tell.
 
-    def __init__(self, on_node):
-        super().__init__(logging.INFO)
+    Lets nothing through that was not shown before.
+    """
+
+    def __init__(self, on_node, level: int):
+        super().__init__()
         self._on_node = on_node
+        self._level = level
 
-    def emit(self, record):
+    def filter(self, record) -> bool:
         if record.msg in _SAID and len(record.args or ()) == 1:
             self._on_node(str(record.args[0]), _SAID[record.msg])
+        return record.levelno >= self._level
 
 
 _SAID = {"Component %s is running.": False, "Component %s is finished.": True}
@@ -142,24 +141,22 @@ _SAID = {"Component %s is running.": False, "Component %s is finished.": True}
 
 @contextlib.contextmanager
 def _watched(on_node) -> Iterator[None]:
+    """Tells `on_node` of the nodes, which TFX's runner logs at INFO alone."""
     if on_node is None:
         yield
         return
     from absl import logging as absl_logging
 
     logger = absl_logging.get_absl_logger()
-    handler, shown = _Nodes(on_node), absl_logging.get_absl_handler()
-    before = logger.level, shown.level
-    # What was not printed before is not printed now either.
-    shown.setLevel(max(before))
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    level = logger.getEffectiveLevel()
+    nodes, before = _Nodes(on_node, level), logger.level
+    logger.setLevel(min(level, logging.INFO))
+    logger.addFilter(nodes)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before[0])
-        shown.setLevel(before[1])
+        logger.removeFilter(nodes)
+        logger.setLevel(before)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import os
 
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
-from tfx.components import ImportSchemaGen, InfraValidator
 from tfx.proto import infra_validator_pb2, range_config_pb2
 from tfx.types import standard_artifacts
 
@@ -29,6 +28,7 @@ from tfx_pipeline import (
     statistics,
     trainer,
 )
+from tfx_pipeline.components.clip_evaluator import ClipEvaluator
 from tfx_pipeline.components.clip_example_gen import ClipExampleGen
 from tfx_pipeline.components.clip_inferrer import ClipInferrer
 from tfx_pipeline.components.example_validator import StrictExampleValidator
@@ -146,9 +146,12 @@ def _examples(settings: Settings, managed: bool):
         config=settings.data_config().to_dict(),
         seed=given.seed,
         max_failed_share=given.max_failed_share,
+        complete_splits=given.complete_splits,
         range_config=span,
     )
-    schema_gen = ImportSchemaGen(schema_file=_schema_file(settings, managed))
+    schema_gen = tfx.components.ImportSchemaGen(
+        schema_file=_schema_file(settings, managed)
+    )
     counts = tfx.components.StatisticsGen(
         examples=examples.outputs["examples"],
         schema=schema_gen.outputs["schema"],
@@ -256,14 +259,14 @@ def _evaluation(settings: Settings, features, model, managed: bool):
         min_accuracy=wanted.min_accuracy,
         max_map_drop=wanted.max_map_drop,
     )
-    evaluator = tfx.components.Evaluator(
+    evaluator = ClipEvaluator(
         examples=features,
         model=model,
         baseline_model=baseline.outputs["model"],
         eval_config=config,
         example_splits=[wanted.split],
     )
-    return baseline, evaluator
+    return baseline, evaluator.with_id("Evaluator")
 
 
 def _label_names(settings: Settings) -> tuple[str, ...]:
@@ -276,7 +279,7 @@ def _validation(settings: Settings, examples, features, trained):
     """Our trial of the servable, or TFX's where it is asked for."""
     wanted = settings.serving
     if wanted.infra_validator:
-        return InfraValidator(
+        return tfx.components.InfraValidator(
             model=trained.outputs["model"],
             serving_spec=infra_validator_pb2.ServingSpec(
                 tensorflow_serving=infra_validator_pb2.TensorFlowServing(

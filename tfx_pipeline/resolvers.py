@@ -6,20 +6,16 @@ every second run would evaluate anew, since its baseline has changed. Ours
 leave out the candidate, so that such a run is answered from the cache.
 """
 
-import json
 import logging
 
 import ml_metadata as mlmd
-import tensorflow as tf
 from tfx.components.evaluator import constants as evaluator
 from tfx.dsl.components.common import resolver
 from tfx.types import artifact as artifacts
-from tfx.utils import path_utils
 
-from emorec.data import files
+from emorec.errors import ModelError
+from tfx_pipeline import candidates
 
-# What `emorec.export.saved_model` puts into every SavedModel.
-_DESCRIPTION = "emorec.json"
 _Found = dict[str, list[artifacts.Artifact]]
 
 
@@ -54,7 +50,7 @@ class LatestBlessed(resolver.ResolverStrategy):
         self, store: mlmd.MetadataStore, input_dict: _Found
     ) -> _Found:
         """Returns the inputs with at most one model and its blessing."""
-        candidates = input_dict.get("candidate", [])
+        ours = input_dict.get("candidate", [])
         blessings = {
             b.get_int_custom_property(
                 evaluator.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
@@ -65,8 +61,8 @@ class LatestBlessed(resolver.ResolverStrategy):
             )
             == evaluator.BLESSED_VALUE
         }
-        wanted = [_reads(c) for c in candidates]
-        known = {c.id for c in candidates}
+        wanted = [_reads(c) for c in ours]
+        known = {c.id for c in ours}
         result = {**input_dict, "model": [], "model_blessing": []}
         for model in sorted(input_dict["model"], key=lambda m: -m.id):
             if (
@@ -97,7 +93,7 @@ def _refused(store: mlmd.MetadataStore, model_id: int) -> bool:
     }
     trials = [
         a.custom_properties["blessed"].int_value
-        for a in store.get_artifacts_by_id(list(outputs))
+        for a in store.get_artifacts_by_id(sorted(outputs))
         if a.type == "InfraBlessing"
     ]
     # A later trial, after a fault of the server, counts.
@@ -106,18 +102,12 @@ def _refused(store: mlmd.MetadataStore, model_id: int) -> bool:
 
 def _reads(model: artifacts.Artifact):
     """Returns what a model's answers rest on; None where it does not say."""
-    path = path_utils.serving_model_path(
-        model.uri, path_utils.is_old_model_artifact(model)
-    )
-    name = files.open_file_system(f"{path}/assets/{_DESCRIPTION}")
     try:
-        with tf.io.gfile.GFile(name) as file:
-            found = json.load(file)
-        return (
-            sorted((k, e["hash"]) for k, e in found["encoders"].items()),
-            found["labels"],
-            sorted(found["inputs"]),
-        )
-    except (tf.errors.OpError, ValueError, KeyError, TypeError) as e:
-        logging.warning("%s: no description of a model (%s)", name, e)
+        found = candidates.description(candidates.saved_model_path(model))
+    except ModelError as e:
+        logging.warning("%s", e)
+        found = None
+    if found is None:
         return None
+    hashes = sorted((k, e["hash"]) for k, e in found["encoders"].items())
+    return hashes, found["labels"], sorted(found["inputs"])

@@ -41,6 +41,8 @@ class InputSettings:
         seed: Of a split that has to be drawn.
         span: The span to read; -1 takes the newest.
         max_failed_share: Largest share of videos that may be unreadable.
+        complete_splits: Splits that must hold every label: a class without
+            clips is not learned, or counts 0 in MAP.
     """
 
     base: str = "."
@@ -51,6 +53,9 @@ class InputSettings:
     seed: int = 0
     span: int = -1
     max_failed_share: float = 0.1
+    complete_splits: list = dataclasses.field(
+        default_factory=lambda: ["train", "test"]
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Settings:
     pipeline_root: str = "pipeline"
     metadata_path: str = "pipeline/metadata.sqlite"
     serving_dir: str = "serving/emotion"
-    input: InputSettings = InputSettings()
+    input: InputSettings = dataclasses.field(default_factory=InputSettings)
     config: dict = dataclasses.field(default_factory=dict)
     schema_file: str = ""
     encoders: EncoderSettings = EncoderSettings()

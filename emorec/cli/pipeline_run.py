@@ -8,6 +8,7 @@ the fields of pipeline.json. Exit code: 0 when every node ran or was cached,
 also where the model was not blessed; --fail_unblessed makes that 1.
 """
 
+import logging
 import sys
 import time
 
@@ -43,6 +44,8 @@ _QUIET = options.define_quiet(FLAGS)
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
+    # Beam and Google's libraries warn here of what no user can mend.
+    logging.getLogger().setLevel(logging.ERROR)
 
     from tfx_pipeline import settings as pipeline_settings
 

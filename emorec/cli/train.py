@@ -8,6 +8,15 @@ first, or takes trained ones, and fits their weights on the validation split:
 
   emorec train --data_dir=data --system=ensemble --output_dir=both \
       --members=caca_rnn_a,cnn_2d3d
+
+--base begins with the weights of a trained model of the same system, sizes,
+labels and encoders; all else is as in a run without it:
+
+  emorec train --data_dir=more_data --output_dir=next --base=model
+
+Several GPUs train together. So do several machines that start the same command
+on one file system, each with its TF_CONFIG: every one needs all the flags, the
+first one writes. A batch (train.batch_size) is that of all devices together.
 """
 
 from absl import flags
@@ -52,6 +61,12 @@ _MEMBERS = flags.DEFINE_list(
     "caca_rnn_mec2017 and cnn_2d3d).",
     flag_values=FLAGS,
 )
+_BASE = flags.DEFINE_string(
+    "base",
+    None,
+    "A model folder: the run begins with its weights (a warm start).",
+    flag_values=FLAGS,
+)
 _ENCODERS = encoder_flags.define_names(FLAGS)
 _WEIGHTS = encoder_flags.define_weights(FLAGS)
 _OVERWRITE = flags.DEFINE_bool(
@@ -70,13 +85,20 @@ def main(args: list[str]) -> int:
         raise UsageError(
             f"--members is for --system=ensemble. Received: {_SYSTEM.value}"
         )
+    if _BASE.value and _SYSTEM.value == "ensemble":
+        raise UsageError(
+            "--base is for a single system; give trained members of an "
+            "ensemble by --members"
+        )
 
     from emorec.data import dataset
-    from emorec.training import train
+    from emorec.training import distribution, train
 
     data = dataset.load(_DATA_DIR.value)
     config = _config(data, _SYSTEM.value)
-    arguments = _arguments()
+    # Before anything runs on TensorFlow: the machines of a cluster have to
+    # join first.
+    arguments = {**_arguments(), "strategy": distribution.choose()}
     members = ()
     if config.model.system == "ensemble":
         members, encoders = _obtain_members(data, arguments)
@@ -91,10 +113,20 @@ def main(args: list[str]) -> int:
         config,
         encoders,
         members=members,
+        base=_base(),
         **arguments,
     )
     _show(made)
     return 0
+
+
+def _base():
+    """Reads the model that the run begins with."""
+    if not _BASE.value:
+        return None
+    from emorec.training import bundle
+
+    return bundle.load(_BASE.value)
 
 
 def _config(data, system):

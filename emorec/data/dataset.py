@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 
 from emorec.config import Config, data_differences
 from emorec.data import files
@@ -10,6 +9,8 @@ from emorec.errors import ConfigError, LabelError, RecordError
 from emorec.labels import LabelSet
 
 FILE = "dataset.json"
+# TFX reads the records of a split out of a folder of this name.
+SPLIT_FOLDER = "Split-"
 _REMEDY = "make the data set with `emorec prepare`"
 
 
@@ -18,11 +19,12 @@ class Dataset:
     """A prepared data set.
 
     Attributes:
-        path: Its folder.
+        path: Its folder; may be remote.
         config: The config it was made with.
         labels: Its label set.
         splits: Split name -> a dict with `files`, `rows`, `records`,
             `frames_total`, `frames_with_face` and `labels` (label -> rows).
+            A file is a name, or `Split-<split>/<name>`, below `path`.
         failures: Rows that could not be read: dicts with `line`, `video`,
             `split`, `reason`.
         sources: Source name -> rows.
@@ -51,7 +53,7 @@ class Dataset:
                 f"{self.path}: no records of the split {split!r}; it has "
                 f"{', '.join(s for s, v in self.splits.items() if v['files'])}"
             )
-        return [os.path.join(self.path, name) for name in names]
+        return [files.join(self.path, name) for name in names]
 
     def coverage(self, split: str) -> float:
         """Returns the share of a split's sampled frames that had a face.
@@ -68,7 +70,20 @@ class Dataset:
         values["config"] = self.config.to_dict()
         values["config_hash"] = self.config.data_hash()
         values["labels"] = self.labels.to_dict()
-        files.write_json(pathlib.Path(self.path) / FILE, values)
+        files.write_json(files.join(self.path, FILE), values)
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether `name` is of a file in a data set's folder, and not beyond.
+
+    It may lie in a folder `Split-<split>`, in no other.
+    """
+    *folder, file = name.split("/")
+    return (
+        file not in ("", ".", "..")
+        and len(folder) <= 1
+        and all(f.startswith(SPLIT_FOLDER) for f in folder)
+    )
 
 
 def load(path: str | os.PathLike) -> Dataset:
@@ -79,12 +94,12 @@ def load(path: str | os.PathLike) -> Dataset:
     """
     path = str(path)
     values = files.read_json(
-        os.path.join(path, FILE), "description of a data set", _REMEDY
+        files.join(path, FILE), "description of a data set", _REMEDY
     )
     try:
         for split in values["splits"].values():
             for name in split["files"]:
-                if os.path.basename(name) != name:
+                if not is_shard_name(name):
                     raise ValueError(f"{name!r} is no name of a shard")
         return Dataset(
             path=path,

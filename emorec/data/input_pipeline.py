@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import keys, mixing
+from emorec.data import keys, mixing, records
 from emorec.data.feature_files import FeatureFiles, shapes_of
 from emorec.video.reader import CELL_TOLERANCE
 
@@ -166,7 +166,7 @@ def _spec(shapes: dict[str, tuple[int, ...]]) -> dict:
 def _read(sources: Sequence[FeatureFiles]) -> tf.data.Dataset:
     """Reads the records of the same clips side by side, as strings [S]."""
     return tf.data.Dataset.zip(
-        tuple(tf.data.TFRecordDataset(list(s.files)) for s in sources)
+        tuple(records.open_files(s.files) for s in sources)
     ).map(lambda *data: tf.stack(data))
 
 

@@ -32,11 +32,30 @@ FACE_MAPS = "face/maps"  # n x h x w x C floats
 FACE_PROBABILITIES = "face/probabilities"  # n x M floats
 FACE_ENCODER = "face/encoder"  # string; the encoder's hash
 CONTEXT_ENCODER = "context/encoder"  # string; the encoder's hash
+FRAMES_COVERAGE = "frames/coverage"  # string; one of `COVERAGE`
+
+# Share of a record's sampled frames that had a face, for slices of metrics.
+COVERAGE = ("none", "under half", "half or more", "all")
 
 
 def feature_key(name: str) -> str:
     """Returns the key of a network's input: `face_maps` is `face/maps`."""
     return name.replace("_", "/", 1)
+
+
+def coverage(total: int, with_face: int) -> str:
+    """Returns which of `COVERAGE` a record is.
+
+    Args:
+        total: `frames/total`.
+        with_face: `frames/with_face`.
+    """
+    none, under_half, half_or_more, all_ = COVERAGE
+    if with_face <= 0:
+        return none
+    if with_face >= total:
+        return all_
+    return under_half if 2 * with_face < total else half_or_more
 
 
 def jpeg_key(stream: str) -> str:

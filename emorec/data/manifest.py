@@ -5,11 +5,11 @@
     film.mkv,sad,validation,61.5,64.0,bert,films
 
 `video` and, but for unlabelled rows, `label` are needed. `video` is relative
-to the CSV's folder, or absolute. `start` and `end` are seconds from the
-video's start (default: all of it). `identity` names the person, `source` the
-data set. UTF-8, commas, no line breaks within a cell; blank lines are skipped,
-header names are read without regard to case. Where sources are mixed, no two
-people may share an `identity`.
+to the CSV's folder, absolute, or remote as the CSV may be (`s3://`). `start`
+and `end` are seconds from the video's start (default: all of it). `identity`
+names the person, `source` the data set. UTF-8, commas, no line breaks within a
+cell; blank lines are skipped, header names are read without regard to case.
+Where sources are mixed, no two people may share an `identity`.
 
 **Splits** are train, validation and test, and `unlabelled` for rows to predict
 (`splits.NAMES` lists the other spellings). Cells that are empty, or a column
@@ -23,19 +23,17 @@ Unlabelled rows are measured by nobody and cannot leak.
 Every fault of the file is told at once, with its lines.
 """
 
-import concurrent.futures
 import dataclasses
 import difflib
-import hashlib
 import math
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from emorec import labels as label_sets
 from emorec.config import short_hash
-from emorec.data import splits
+from emorec.data import files, remote, splits, video_hashes
 from emorec.data.csv_lines import Faults, read_cells
 from emorec.errors import LabelError, ManifestError
 
@@ -43,7 +41,6 @@ REQUIRED = ("video", "label")
 COLUMNS = (*REQUIRED, "split", "start", "end", "identity", "source")
 MAX_FILE_BYTES = 1 << 30
 MAX_ROWS = 2_000_000
-_HASH_THREADS = 4
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -57,7 +54,7 @@ class Row:
             Only letters, digits, `_`, `-` and `.`.
         line: Line in the CSV, from 1.
         video: The video as written.
-        path: The video's absolute path.
+        path: The video's absolute path; may be remote.
         label: Name in the manifest's label set; None for unlabelled rows.
         split: One of `splits.SPLITS`.
         start: Seconds from the video's start, at least 0.
@@ -83,7 +80,7 @@ class Manifest:
     """A manifest without faults.
 
     Attributes:
-        path: The CSV's absolute path.
+        path: The CSV's absolute path; may be remote.
         rows: In the order of the CSV.
         labels: The label set.
         drawn_split: Whether any row's split was drawn.
@@ -115,7 +112,7 @@ def read(
     """Reads and checks a manifest.
 
     Args:
-        path: The CSV.
+        path: The CSV; may be remote.
         labels_spec: A `--labels` value, see `emorec.labels.resolve`.
         seed: Picks one of the possible drawn splits.
         split_shares: Shares of rows for train, validation and test, of sum 1.
@@ -124,27 +121,28 @@ def read(
 
     Raises:
         ManifestError: The CSV has faults; all are listed.
+        EmorecError: It is remote and its storage fails.
         LabelError: `labels_spec` names no label set.
         UsageError: `split_shares` are not shares.
     """
     splits.check_shares(split_shares)
-    path = os.path.abspath(path)
+    path = str(path) if files.is_remote(path) else os.path.abspath(path)
     faults = Faults(path)
     label_set = None
     if labels_spec != label_sets.AUTO:
         label_set = label_sets.resolve(labels_spec)
     try:
-        rows = _read_rows(path, label_set, faults)
+        _check_size(path, faults)
+        with files.local_copy(path) as local:
+            rows = _read_rows(local, path, label_set, faults)
     except OSError as e:
         raise ManifestError(f"{path}: cannot be read ({e.strerror})") from e
     if label_set is None:
         label_set = _found_labels(rows, faults)
     _check_repeats(rows, faults)
-    sha256 = _hash_videos(rows, faults) if check_videos else {}
+    sha256 = video_hashes.of_rows(rows, faults) if check_videos else {}
     drawn = any(not row.split for row in rows)
-    keys = [
-        splits.leak_keys(row, os.path.dirname(path), sha256) for row in rows
-    ]
+    keys = [splits.leak_keys(row, files.parent(path), sha256) for row in rows]
     if drawn:
         rows = splits.draw(rows, keys, seed, split_shares)
     splits.check_leaks(rows, keys, faults)
@@ -177,15 +175,22 @@ def fingerprint(rows: Sequence[Row], sha256: Mapping[str, str]) -> str:
     )
 
 
-def _read_rows(path: str, label_set, faults: Faults) -> list[Row]:
-    """Returns every row that has a usable `video`, faulty ones included."""
-    if not os.path.isfile(path):
+def _check_size(path, faults):
+    """Refuses what is no file, or too large, before it is read or copied."""
+    if files.is_remote(path):
+        if not files.exists(path):
+            faults.stop(f"{remote.ABSENT}; give the path of a CSV")
+    elif not os.path.isfile(path):
         faults.stop("is not a file; give the path of a CSV")
-    if os.path.getsize(path) > MAX_FILE_BYTES:
+    if files.stat(path)[0] > MAX_FILE_BYTES:
         faults.stop(f"a manifest holds at most {MAX_FILE_BYTES} bytes")
-    folder = os.path.dirname(path)
+
+
+def _read_rows(local, path: str, label_set, faults: Faults) -> list[Row]:
+    """Returns every row that has a usable `video`, faulty ones included."""
+    folder = files.parent(path)
     header, rows, count = None, [], 0
-    for line, cells in read_cells(path, faults):
+    for line, cells in read_cells(local, faults):
         if header is None:
             faults.raise_if_any()  # This line is no header: the last one was.
             header = _header(line, cells, faults)
@@ -289,6 +294,8 @@ def _resolve(line, video, folder, faults) -> str | None:
     if not video:
         faults.add(line, "names no video")
         return None
+    if files.is_remote(video):
+        return video
     relative = os.path.normpath(video)
     if not os.path.isabs(video) and relative.split(os.sep)[0] == os.pardir:
         faults.add(
@@ -297,7 +304,10 @@ def _resolve(line, video, folder, faults) -> str | None:
             "absolute path",
         )
         return None
-    return os.path.normpath(os.path.join(folder, video))
+    if os.path.isabs(video):
+        return relative
+    path = files.join(folder, relative)
+    return path if files.is_remote(path) else os.path.normpath(path)
 
 
 def _label(line, label, split, label_set, faults) -> str | None:
@@ -359,34 +369,3 @@ def _check_repeats(rows: Sequence[Row], faults: Faults):
                 row.line,
                 f"repeats line {line}: the same video, start and end",
             )
-
-
-def _hash_videos(rows: Sequence[Row], faults: Faults) -> dict[str, str]:
-    """Returns path -> SHA-256 of the files that can be read, each read once."""
-    lines = defaultdict(list)
-    for row in rows:
-        lines[row.path].append(row)
-    sha256 = {}
-    with concurrent.futures.ThreadPoolExecutor(_HASH_THREADS) as pool:
-        for path, result in zip(lines, pool.map(_hash_file, lines)):
-            if not isinstance(result, str):
-                for row in lines[path]:
-                    faults.add(
-                        row.line,
-                        f"video {row.video[:200]!r} cannot be read "
-                        f"({result.strerror}): {path[:400]!r}",
-                    )
-            else:
-                sha256[path] = result
-    return sha256
-
-
-def _hash_file(path: str) -> str | OSError:
-    try:
-        # Opening a pipe or a device could block for ever.
-        if os.path.exists(path) and not os.path.isfile(path):
-            return OSError(0, "it is not a file")
-        with open(path, "rb") as f:
-            return hashlib.file_digest(f, "sha256").hexdigest()
-    except OSError as e:
-        return e

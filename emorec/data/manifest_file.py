@@ -12,14 +12,16 @@ from emorec.errors import ManifestError
 def load(path: str) -> list[tuple[manifest.Row, dict[str, str]]]:
     """Returns (checked row, column -> cell as written) of a manifest's rows.
 
-    The labels may be of any set, and no video is opened.
+    The labels may be of any set, and no video is opened. The manifest may be
+    remote.
 
     Raises:
         ManifestError: It has faults; all are listed.
     """
-    rows = _check(path)
-    # As there is no fault, each line but the first is a row.
-    (_, header), *lines = read_cells(path, Faults(path))
+    with files.local_copy(path) as local:
+        rows = _check(path, local)
+        # As there is no fault, each line but the first is a row.
+        (_, header), *lines = read_cells(local, Faults(path))
     names = [name.lower() for name in header]
     return [(r, dict(zip(names, c))) for r, (_, c) in zip(rows, lines)]
 
@@ -28,7 +30,7 @@ def write(path: str, rows: Sequence[Mapping[str, str]]) -> None:
     """Writes a manifest, if it is one that `manifest.read` takes.
 
     Args:
-        path: The CSV; one that is there is replaced.
+        path: The CSV, which may be remote; one that is there is replaced.
         rows: Column -> cell, names of `manifest.COLUMNS`. A column that no
             row fills is left out, unless it is required.
 
@@ -48,7 +50,7 @@ def write(path: str, rows: Sequence[Mapping[str, str]]) -> None:
             writer.writerow(columns)
             writer.writerows([r.get(c, "") for c in columns] for r in rows)
         try:
-            _check(str(temporary))
+            _check(str(temporary), temporary)
         except ManifestError as e:
             faults = str(e).removeprefix(f"{temporary}: ")
             raise ManifestError(
@@ -56,9 +58,9 @@ def write(path: str, rows: Sequence[Mapping[str, str]]) -> None:
             ) from e
 
 
-def _check(path: str) -> tuple[manifest.Row, ...]:
+def _check(path: str, local) -> tuple[manifest.Row, ...]:
     faults = Faults(path)
-    lines = read_cells(path, faults)
+    lines = read_cells(local, faults)
     header = [name.lower() for name in next(lines, (0, []))[1]]
     at = header.index("label") if "label" in header else len(header)
     is_labelled = any(any(cells[at : at + 1]) for _, cells in lines)

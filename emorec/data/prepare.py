@@ -2,9 +2,8 @@
 
 import concurrent.futures
 import os
-import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from emorec.config import Config, short_hash
 from emorec.data import dataset, files, processes, shards
@@ -19,8 +18,18 @@ def plan(
     output_dir: str | os.PathLike,
     config: Config,
     people: str = "main",
+    by_split: bool = False,
 ) -> list[shards.ShardTask]:
-    """Cuts a manifest into shards; the same input gives the same plan."""
+    """Cuts a manifest into shards; the same input gives the same plan.
+
+    Args:
+        manifest: The videos.
+        output_dir: Where the shards go; may be remote.
+        config: The resolved config.
+        people: See `prepare`.
+        by_split: Put the shards of a split into a folder `Split-<split>`, as
+            TFX wants its examples.
+    """
     tasks = []
     for split in sorted({row.split for row in manifest.rows}):
         rows = [_row(r, manifest) for r in manifest.rows if r.split == split]
@@ -28,9 +37,11 @@ def plan(
         total = -(-len(rows) // size)
         for i in range(total):
             name = f"{split}-{i:05d}-of-{total:05d}.tfrecord"
+            if by_split:
+                name = f"{dataset.SPLIT_FOLDER}{split}/{name}"
             tasks.append(
                 shards.ShardTask(
-                    path=str(pathlib.Path(output_dir) / name),
+                    path=files.join(str(output_dir), name),
                     split=split,
                     people=people,
                     config=config.to_dict(),
@@ -64,6 +75,8 @@ def prepare(
     people: str = "main",
     workers: int = 1,
     overwrite: bool = False,
+    by_split: bool = False,
+    earlier: Sequence[str | os.PathLike] = (),
     write: Callable[[list[shards.ShardTask]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dataset.Dataset:
@@ -71,13 +84,16 @@ def prepare(
 
     Args:
         manifest: The videos.
-        output_dir: Where the shards go.
+        output_dir: Where the shards go; may be remote.
         config: The resolved config.
         people: `main`: the label belongs to the person who is seen most;
             `all`: to everybody.
         workers: Processes; 1 works in this one.
         overwrite: Begin anew, whatever data set the folder holds: all its
             shards are removed, finished ones of this very task as well.
+        by_split: See `plan`.
+        earlier: Data sets, finished or not, whose shards of the same task
+            are copied instead of made anew.
         write: Writes the shards that are not there yet, elsewhere than in
             this process (a Beam pipeline); `workers` is not used then.
         progress: Called with (rows done, all rows).
@@ -86,10 +102,11 @@ def prepare(
         EmorecError: The folder holds another data set, or no video at all
             could be read.
     """
-    tasks = plan(manifest, output_dir, config, people)
-    _claim(pathlib.Path(output_dir), tasks, overwrite)
+    tasks = plan(manifest, output_dir, config, people, by_split)
+    _claim(output_dir, tasks, overwrite)
     for task in tasks:
         files.remove_leftovers(task.path)
+    shards.adopt(tasks, earlier)
     rows = sum(len(t.rows) for t in tasks)
     summaries, done = [], 0
 
@@ -117,9 +134,9 @@ def _claim(folder, tasks, overwrite):
     With `overwrite`, removes every shard of the data set that is there, even
     those that would fit: to begin anew is what was asked for.
     """
-    ours = {os.path.basename(t.path): t.hash for t in tasks}
-    path = folder / PLAN
-    if path.exists():
+    ours = {shards.relative_name(t.path): t.hash for t in tasks}
+    path = files.join(folder, PLAN)
+    if files.exists(path):
         theirs = files.read_json(path, "plan of a data set", "delete it")
         if not overwrite:
             if theirs.get("shards") == ours:
@@ -128,11 +145,12 @@ def _claim(folder, tasks, overwrite):
                 f"{folder}: holds a data set of another manifest or config; "
                 "choose another --output_dir, or give --overwrite"
             )
-        (folder / dataset.FILE).unlink(missing_ok=True)
+        files.remove(files.join(folder, dataset.FILE))
         for name in theirs.get("shards", {}):
-            if pathlib.Path(name).name == name:
-                (folder / name).unlink(missing_ok=True)
-                shards.summary_path(folder / name).unlink(missing_ok=True)
+            if dataset.is_shard_name(name):
+                shard = files.join(folder, name)
+                files.remove(shard)
+                files.remove(shards.summary_path(shard))
     files.write_json(path, {"shards": ours})
 
 
@@ -203,7 +221,7 @@ def _describe(
                 "labels": Counter(),
             },
         )
-        split["files"].append(os.path.basename(s.path))
+        split["files"].append(shards.relative_name(s.path))
         for key in (
             "rows",
             "records",

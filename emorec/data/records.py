@@ -1,11 +1,14 @@
 """Records of frames: clips to tf.train.Examples in TFRecord files and back."""
 
-import pathlib
-from collections.abc import Iterable, Iterator
+import functools
+import itertools
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from emorec.data import files, keys
+from emorec.data import files, keys, remote
 from emorec.errors import EmorecError, RecordError
 from emorec.video.clip import Clip
 
@@ -14,6 +17,8 @@ MAX_RECORD_BYTES = 1 << 30
 MAX_JPEG_PIXELS = 4096 * 4096
 # Length and two checksums, around each record of a TFRecord file.
 _FRAMING_BYTES = 16
+# A gzip file ends with its content's size modulo 2^32 (RFC 1952).
+_GZIP_SIZE = struct.Struct("<I")
 # libjpeg's exact inverse transform: the same pixels on every machine.
 _DCT = "INTEGER_ACCURATE"
 
@@ -93,15 +98,21 @@ def many(example: tf.train.Example, key: str):
     return getattr(feature, feature.WhichOneof("kind")).value
 
 
-def write(path: str | pathlib.Path, examples: Iterable) -> int:
+def write(path: str | os.PathLike, examples: Iterable) -> int:
     """Writes examples to a TFRecord file, atomically; returns their number.
 
     An error of the iterable, or a full disk, leaves no file.
+
+    Args:
+        path: The file; gzip where it ends in `.gz`; may be remote.
+        examples: `tf.train.Example`s.
     """
     count = 0
     with files.atomic(path) as temporary:
         try:
-            with tf.io.TFRecordWriter(str(temporary)) as writer:
+            with tf.io.TFRecordWriter(
+                str(temporary), files.compression(path)
+            ) as writer:
                 for example in examples:
                     writer.write(example.SerializeToString())
                     count += 1
@@ -113,27 +124,46 @@ def write(path: str | pathlib.Path, examples: Iterable) -> int:
     return count
 
 
-def read(path: str | pathlib.Path) -> Iterator[tf.train.Example]:
+def open_files(paths: Sequence[str | os.PathLike]) -> tf.data.Dataset:
+    """Returns the serialized records of TFRecord files, in their order.
+
+    Args:
+        paths: One or more; gzip where they end in `.gz`; may be remote.
+
+    Returns:
+        A data set of string scalars. Beware: TensorFlow takes a file that is
+        cut at a record's border for a whole one; `read` does not.
+    """
+    names = [files.open_file_system(path) for path in paths]
+    parts = [
+        tf.data.TFRecordDataset(list(part), compression)
+        for compression, part in itertools.groupby(names, files.compression)
+    ]
+    return functools.reduce(tf.data.Dataset.concatenate, parts)
+
+
+def read(path: str | os.PathLike) -> Iterator[tf.train.Example]:
     """Yields the examples of a TFRecord file.
+
+    Args:
+        path: The file; gzip where it ends in `.gz`; may be remote.
 
     Raises:
         RecordError: The file is absent, truncated, corrupt, or holds
             something that is no Example.
     """
-    dataset = tf.data.TFRecordDataset(files.open_file_system(str(path)))
     size = 0
     try:
-        for data in dataset.as_numpy_iterator():
+        for data in open_files([path]).as_numpy_iterator():
             if len(data) > MAX_RECORD_BYTES:
                 raise RecordError(f"{path}: a record of {len(data)} bytes")
             size += len(data) + _FRAMING_BYTES
             yield tf.train.Example.FromString(data)
-        # TensorFlow takes a header that is cut short for the file's end.
-        if tf.io.gfile.stat(str(path)).length != size:
-            raise ValueError("truncated record")
+        _check_size(path, size)
     except tf.errors.NotFoundError as e:
+        absent = remote.ABSENT if files.is_remote(path) else "no such file"
         raise RecordError(
-            f"{path}: no such file; write it with `emorec prepare`"
+            f"{path}: {absent}; write it with `emorec prepare`"
         ) from e
     except (tf.errors.OpError, ValueError) as e:
         raise RecordError(
@@ -145,6 +175,21 @@ def read(path: str | pathlib.Path) -> Iterator[tf.train.Example]:
             f"{path}: holds something else than tf.train.Example records; "
             "write it with `emorec prepare`"
         ) from e
+
+
+def _check_size(path, size):
+    """Raises ValueError where a file holds more or less than was read.
+
+    TensorFlow takes a header that is cut short for the file's end, and a
+    gzip file for whole that ends at a record's border, or in its trailer.
+    """
+    if files.compression(path):
+        tail = files.tail(path, _GZIP_SIZE.size)
+        whole = tail == _GZIP_SIZE.pack(size % 2**32)
+    else:
+        whole = files.stat(path)[0] == size
+    if not whole:
+        raise ValueError("truncated record")
 
 
 def _decode_error():

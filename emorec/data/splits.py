@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from emorec.config import short_hash
+from emorec.data import files
 from emorec.data.csv_lines import Faults, line_list
 from emorec.errors import UsageError
 
@@ -37,7 +37,7 @@ def leak_keys(row, folder: str, sha256: Mapping[str, str]) -> list:
     """
     digest = sha256.get(row.path, _EMPTY_SHA256)
     if digest == _EMPTY_SHA256:
-        keys = [("video", os.path.relpath(row.path, folder))]
+        keys = [("video", files.relative(row.path, folder))]
     else:
         keys = [("video content", digest)]
     return [("identity", row.identity), *keys] if row.identity else keys

@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -23,6 +24,8 @@ from emorec.training.bundle import Bundle
 
 DESCRIPTION = "emorec.json"
 LABELS = "labels.txt"
+# A SavedModel without it is none, so that it is copied last.
+_COMPLETES = "saved_model.pb"
 
 
 def versions(base_path: str | os.PathLike) -> list[int]:
@@ -73,16 +76,69 @@ def export(
     return final, differences
 
 
+def write_to(
+    bundle: Bundle,
+    folder: str | os.PathLike,
+    extra: Mapping[str, str | os.PathLike] | None = None,
+) -> dict[str, float]:
+    """Writes a SavedModel into a folder of any name, local or remote.
+
+    As `export`: the folder appears, or is complete where it is remote, only
+    after its answers were compared with the model's.
+
+    Args:
+        bundle: The model, loaded with `use_cudnn=False`.
+        folder: What is to be made; it must not exist.
+        extra: Path below `assets.extra`, which no server reads and a push
+            carries along -> the file to be put there, local or remote.
+
+    Returns:
+        The largest differences that were measured (`proof.check`).
+
+    Raises:
+        ExportError: The folder exists, cannot be written, or a check failed.
+        ConfigError: Keras runs on another backend than TensorFlow.
+    """
+    train.check_backend("exporting")
+    folder = str(folder)
+    if files.exists(folder):
+        raise ExportError(
+            f"{folder}: exists already, and an export is not written over; "
+            "name another folder"
+        )
+    remote = files.is_remote(folder)
+    parent, name = os.path.split(folder.rstrip("/"))
+    base = None if remote else pathlib.Path(parent)
+    with _staging(base, name) as staging:
+        _write(bundle, staging)
+        for path, source in (extra or {}).items():
+            place = staging / "assets.extra" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            files.copy(source, place)
+        differences = proof.check(bundle, staging)
+        if remote:
+            files.copy_tree(staging, folder, last=_COMPLETES)
+        else:
+            os.rename(staging, folder)
+    return differences
+
+
 @contextlib.contextmanager
 def _staging(base, version):
-    """A folder beside the versions that no server takes for one."""
+    """A folder beside the versions that no server takes for one.
+
+    Args:
+        base: The base path; None for a temporary folder.
+        version: The version's name.
+    """
     try:
-        base.mkdir(parents=True, exist_ok=True)
+        if base is not None:
+            base.mkdir(parents=True, exist_ok=True)
         staging = tempfile.mkdtemp(prefix=f".{version}-", dir=base)
     except OSError as e:
         raise ExportError(
-            f"{base}: cannot be written ({e.strerror}); choose another "
-            "--output_dir"
+            f"{base or tempfile.gettempdir()}: cannot be written "
+            f"({e.strerror}); choose another --output_dir"
         ) from e
     try:
         # mkdtemp makes it for the owner alone; a server may be another user.
@@ -90,7 +146,7 @@ def _staging(base, version):
         yield pathlib.Path(staging)
     except (OSError, tf.errors.OpError) as e:
         raise ExportError(
-            f"{base}: the export failed "
+            f"{base or tempfile.gettempdir()}: the export failed "
             f"({' '.join(str(e).split())[:300]}); nothing was published"
         ) from e
     finally:

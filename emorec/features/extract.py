@@ -6,7 +6,7 @@ folder for each kind of answer and encoder, `<stream>_<kind>-<hash>`, whose
 atomically; finished ones are skipped.
 """
 
-import pathlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -29,7 +29,7 @@ def extract(
     inputs: Sequence[str],
     config: Config,
     *,
-    feature_dir: str | pathlib.Path | None = None,
+    feature_dir: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[FeatureFiles]:
     """Writes the records of features of a split, unless they are there.
@@ -55,11 +55,11 @@ def extract(
     sources = data.files(split)
     if not inputs:
         return [FeatureFiles({}, tuple(sources))]
-    root = pathlib.Path(feature_dir or pathlib.Path(data.path) / "features")
+    root = feature_dir or files.join(data.path, "features")
     made = []
     for position, name in enumerate(inputs):
         encoder = encoders.of(name.partition("_")[0])
-        folder = root / f"{name}-{encoder.hash}"
+        folder = files.join(root, f"{name}-{encoder.hash}")
         describe(folder, name, encoder)
         targets = _extract_all(
             data,
@@ -81,7 +81,7 @@ def _shifted(progress, position, parts):
     return lambda done, total: progress(position * total + done, parts * total)
 
 
-def describe(folder: pathlib.Path, name: str, encoder: Encoder) -> None:
+def describe(folder: str | os.PathLike, name: str, encoder: Encoder) -> None:
     """Writes what a folder of features holds, or holds it against that.
 
     Raises:
@@ -92,8 +92,8 @@ def describe(folder: pathlib.Path, name: str, encoder: Encoder) -> None:
         "shape": list(encoder.outputs[name.partition("_")[2]]),
         "encoder": {"id": encoder.id, "hash": encoder.hash, **encoder.weights},
     }
-    path = folder / DESCRIPTION
-    if not path.exists():
+    path = files.join(folder, DESCRIPTION)
+    if not files.exists(path):
         files.write_json(path, wanted)
         return
     found = files.read_json(path, "description of features", "delete it")
@@ -119,7 +119,7 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
     sources = data.files(split)
     targets, count = [], 0
     for done, source in enumerate(sources):
-        target = folder / pathlib.Path(source).name
+        target = files.join(folder, files.name(source))
         found = _finished(target, source)
         if found is None:
             for path in (target, stamp_path(target)):
@@ -129,7 +129,7 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
                 stamp_path(target), {**stamp(source), "records": found}
             )
         count += found
-        targets.append(str(target))
+        targets.append(target)
         progress(done + 1, len(sources))
     if count != data.splits[split]["records"]:
         raise RecordError(
@@ -140,9 +140,9 @@ def _extract_all(data, split, encoders, name, config, folder, progress):
     return tuple(targets)
 
 
-def stamp_path(target: pathlib.Path) -> pathlib.Path:
+def stamp_path(target: str | os.PathLike) -> str:
     """Returns the file that completes a shard of features."""
-    return target.with_suffix(".json")
+    return f"{os.path.splitext(target)[0]}.json"
 
 
 def stamp(source) -> dict:
@@ -151,11 +151,10 @@ def stamp(source) -> dict:
     Its task says what is in it, so that a copy of a data set keeps its
     features; the time does where there is no summary.
     """
-    # Not tf.io.gfile.stat, whose times are whole seconds.
-    stat = pathlib.Path(source).stat()
-    stamp = {"source_bytes": stat.st_size}
-    if not shards.summary_path(source).exists():
-        return {**stamp, "source_mtime_ns": stat.st_mtime_ns}
+    size, changed_ns = files.stat(source)
+    stamp = {"source_bytes": size}
+    if not files.exists(shards.summary_path(source)):
+        return {**stamp, "source_mtime_ns": changed_ns}
     summary = shards.read_summary(source)
     return {
         **stamp,
@@ -169,7 +168,7 @@ def stamp(source) -> dict:
 def _finished(target, source) -> int | None:
     """Returns the records of a shard of features that is up to date."""
     path = stamp_path(target)
-    if not (target.exists() and path.exists()):
+    if not (files.exists(target) and files.exists(path)):
         return None
     found = files.read_json(path, "stamp of features", "delete it")
     count = found.pop("records", None)
@@ -177,8 +176,8 @@ def _finished(target, source) -> int | None:
 
 
 def extract_shard(
-    source: str | pathlib.Path,
-    target: str | pathlib.Path,
+    source: str | os.PathLike,
+    target: str | os.PathLike,
     encoders: Encoders,
     inputs: Sequence[str],
     config: Config,
@@ -189,8 +188,9 @@ def extract_shard(
     holds a batch and a record, however long the shard's films are.
 
     Args:
-        source: The records of frames.
-        target: The records of features to be.
+        source: The records of frames; may be remote.
+        target: The records of features to be; gzip where it ends in `.gz`;
+            may be remote.
         encoders: The frozen encoders.
         inputs: What a record will hold, `<stream>_<kind>`; one or more.
         config: Its `clip.crop_size` and `features.batch_frames`.
@@ -278,7 +278,7 @@ def _encode(source, encoders, inputs, config) -> Iterator[dict]:
     batch = config.features.batch_frames
     streams = [stream for stream, _ in encoders.items()]
     frames = (
-        tf.data.TFRecordDataset(files.open_file_system(str(source)))
+        records.open_files([source])
         .flat_map(lambda data: _jpegs(data, streams))
         .map(
             lambda *jpegs: tuple(records.decode_jpeg(j, size) for j in jpegs),
@@ -319,6 +319,11 @@ def feature_example(example, features, encoders) -> tf.train.Example:
     made = tf.train.Example()
     made.CopyFrom(example)
     feature = made.features.feature
+    coverage = keys.coverage(
+        records.one(example, keys.FRAMES_TOTAL),
+        records.one(example, keys.FRAMES_WITH_FACE),
+    )
+    feature[keys.FRAMES_COVERAGE].bytes_list.value.append(coverage.encode())
     for stream in STREAMS:
         feature.pop(keys.jpeg_key(stream), None)
     for name, values in features.items():

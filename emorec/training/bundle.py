@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import tempfile
 
 import keras
 
@@ -41,9 +42,10 @@ class Bundle:
         encoders: The frozen encoders.
         config: The config that made the data and the model.
         labels: The label set, in the order of the logits.
-        info: What is known of the training: `run`, `seed`, `epochs`, `best`,
-            `data` (fingerprint, sources, rows), `versions`, `notes` (what
-            must be said where answers are shown), `members`.
+        info: What is known of the training: `run`, `base` (the run that
+            gave its first weights), `seed`, `epochs`, `best`, `data`
+            (fingerprint, sources, rows), `versions`, `notes` (what must be
+            said where answers are shown), `members`.
         members: Of an ensemble, how its members are built.
     """
 
@@ -92,9 +94,18 @@ class Bundle:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the model folder; `model.json` last, which completes it.
 
+        Args:
+            folder: Where to, local or remote.
+
         Raises:
             EmorecError: It cannot be written; what is there is not complete.
         """
+        if files.is_remote(folder):
+            files.remove(files.join(folder, FILE))
+            with tempfile.TemporaryDirectory() as local:
+                self.save(local)
+                files.copy_tree(local, folder, last=FILE)
+            return
         folder = pathlib.Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +135,7 @@ def load(
     """Reads a model folder.
 
     Args:
-        folder: What `Bundle.save` wrote.
+        folder: What `Bundle.save` wrote, local or remote.
         use_cudnn: `False` builds a network whose graph any CPU can run.
 
     Raises:
@@ -132,13 +143,10 @@ def load(
             this version does not know, or has other encoders than the ones
             that it was trained with.
     """
+    if files.is_remote(folder):
+        return _load_remote(folder, use_cudnn)
     folder = pathlib.Path(folder)
-    try:
-        values = files.read_json(
-            folder / FILE, "trained model", "make one with `emorec train`"
-        )
-    except EmorecError as e:
-        raise ModelError(str(e)) from e
+    values = _read(folder)
     if values.get("format") != _FORMAT:
         raise ModelError(
             f"{folder}: a model of format {values.get('format')!r}; this "
@@ -181,6 +189,35 @@ def load(
             f"({' '.join(str(e).split())[:200]}); train the model again"
         ) from e
     return Bundle(model, encoders, config, labels, info, members)
+
+
+def _read(folder) -> dict:
+    """Reads `model.json`, without which there is no model."""
+    try:
+        return files.read_json(
+            files.join(folder, FILE),
+            "trained model",
+            "make one with `emorec train`",
+        )
+    except EmorecError as e:
+        raise ModelError(str(e)) from e
+
+
+def _load_remote(folder, use_cudnn) -> Bundle:
+    """Reads a copy of the folder, without the checkpoints of its run."""
+    with tempfile.TemporaryDirectory() as local:
+        try:
+            _read(folder)
+            for name in (FILE, WEIGHTS):
+                files.copy(files.join(folder, name), files.join(local, name))
+            files.copy_tree(
+                files.join(folder, "encoders"), files.join(local, "encoders")
+            )
+            return load(local, use_cudnn=use_cudnn)
+        except EmorecError as e:
+            raise ModelError(
+                str(e).replace(local, str(folder).rstrip("/"))
+            ) from e
 
 
 def _hash_of(described) -> str:

@@ -9,7 +9,6 @@ import dataclasses
 import io
 import json
 import os
-import pathlib
 import zipfile
 
 import numpy as np
@@ -44,6 +43,11 @@ class Progress:
 def save(folder: str | os.PathLike, progress: Progress, variables) -> None:
     """Writes the state atomically.
 
+    Args:
+        folder: Where to, local or remote.
+        progress: The counters and the best weights.
+        variables: All state of model and optimizer.
+
     Raises:
         EmorecError: The file cannot be written; the last one stays.
     """
@@ -56,7 +60,7 @@ def save(folder: str | os.PathLike, progress: Progress, variables) -> None:
     # whose __del__ prints a traceback.
     buffer = io.BytesIO()
     np.savez(buffer, meta=np.frombuffer(meta, np.uint8), **arrays)
-    with files.atomic(pathlib.Path(folder) / FILE) as temporary:
+    with files.atomic(files.join(folder, FILE)) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
@@ -66,11 +70,14 @@ def restore(folder: str | os.PathLike, run: str, variables) -> Progress:
     Raises:
         TrainingError: The state belongs to another run, or is damaged.
     """
-    path = pathlib.Path(folder) / FILE
-    if not path.exists():
+    path = files.join(folder, FILE)
+    if not files.exists(path):
         return Progress(run)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with (
+            files.local_copy(path) as local,
+            np.load(local, allow_pickle=False) as arrays,
+        ):
             progress = Progress(**json.loads(arrays["meta"].tobytes()))
             state = _list(arrays, "v")
             progress.best_weights = _list(arrays, "b")

@@ -5,10 +5,8 @@ then equals one that was not (Keras' callbacks forget the best weights and the
 patience), and `fit` fails under MultiWorkerMirroredStrategy on this stack.
 """
 
-import contextlib
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable, Sequence
 
 import keras
@@ -16,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import input_pipeline
+from emorec.data import files, input_pipeline
 from emorec.data.feature_files import FeatureFiles
 from emorec.errors import TrainingError
-from emorec.training import checkpoint
+from emorec.training import checkpoint, distribution, event_log, steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +25,8 @@ class Run:
     """What one training run needs.
 
     Attributes:
-        model: The network; its variables are trained in place.
+        model: The network, made in the strategy's scope; its variables are
+            trained in place.
         train: Records of features.
         validation: The same; may be empty.
         config: The resolved config.
@@ -35,7 +34,11 @@ class Run:
         seed: Of shuffling, sampling and dropout.
         name: Names config, data and seed; a checkpoint of another name is
             refused.
-        folder: Where checkpoints and logs go.
+        folder: Where checkpoints and logs go, local or remote; of several
+            workers, the one folder of all.
+        strategy: Where it runs; by default what is in scope, one device. The
+            figures and the model are those of one device but for the order
+            of sums, and for the dropout.
     """
 
     model: keras.Model
@@ -45,7 +48,10 @@ class Run:
     class_counts: np.ndarray
     seed: int
     name: str
-    folder: pathlib.Path
+    folder: str
+    strategy: tf.distribute.Strategy = dataclasses.field(
+        default_factory=tf.distribute.get_strategy
+    )
 
 
 def fit(
@@ -55,7 +61,8 @@ def fit(
 
     Args:
         run: The run; goes on from its checkpoint, if there is one.
-        on_epoch: Called with (epoch, figures) after each epoch.
+        on_epoch: Called with (epoch, figures) after each epoch, on every
+            worker.
 
     Returns:
         One dict an epoch: `loss`, `accuracy`, and `val_loss`, `val_accuracy`
@@ -64,28 +71,46 @@ def fit(
 
     Raises:
         TrainingError: There is nothing to train on, the loss or a weight is
-            not finite, or the log cannot be written; the last good
-            checkpoint stays.
+            not finite, the log cannot be written, or another worker has
+            stopped; the last good checkpoint stays.
         EmorecError: The checkpoint cannot be written; so does the last one.
     """
     trainer = _Trainer(run)
-    variables = trainer.variables()
-    checkpoints = run.folder / "checkpoints"
-    progress = checkpoint.restore(checkpoints, run.name, variables)
-    with _Log(run.folder / "logs") as log:
+    folder = files.join(run.folder, "checkpoints")
+    writes = distribution.is_chief(run.strategy)
+    progress = _restore(run, folder, trainer.steps)
+    with event_log.EventLog(files.join(run.folder, "logs")) as log:
         while not _is_over(progress, run.config.train):
             epoch = progress.epoch
-            figures = trainer.epoch(epoch)
-            log.write(epoch, figures)
-            _add(progress, figures, run.model)
-            checkpoint.save(checkpoints, progress, variables)
-            if on_epoch is not None:
-                on_epoch(epoch, figures)
+            with distribution.connected(run.strategy):
+                figures = trainer.epoch(epoch)
+            with distribution.together(run.strategy):
+                if writes:
+                    log.write(epoch, figures)
+                _add(progress, figures, run.model)
+                if writes:
+                    checkpoint.save(folder, progress, trainer.steps.variables)
+                if on_epoch is not None:
+                    on_epoch(epoch, figures)
     for variable, value in zip(
         run.model.variables, progress.best_weights, strict=True
     ):
         variable.assign(value)
     return progress.history
+
+
+def _restore(run, folder, compiled) -> checkpoint.Progress:
+    """Takes up the checkpoint, which all workers have to see."""
+    with distribution.together(run.strategy):
+        progress = checkpoint.restore(folder, run.name, compiled.variables)
+    distribution.agree(
+        run.strategy,
+        progress.epoch,
+        "numbers of finished epochs: they need an output folder that all of "
+        "them see",
+    )
+    compiled.spread_seeds()
+    return progress
 
 
 def _add(progress, figures, model):
@@ -110,30 +135,20 @@ def _is_over(progress, settings) -> bool:
 
 
 class _Trainer:
-    """The compiled steps of a run."""
+    """The epochs of a run."""
 
     def __init__(self, run: Run):
         self._run = run
         settings = run.config.train
-        self._optimizer = keras.optimizers.Adam(
-            settings.learning_rate, global_clipnorm=settings.clip_norm
-        )
-        self._optimizer.build(run.model.trainable_variables)
-        self._weights = tf.constant(
-            class_weights(run.class_counts)
-            if settings.class_weights
-            else np.ones(len(run.class_counts), np.float32)
-        )
+        weights = np.ones(len(run.class_counts), np.float32)
+        if settings.class_weights:
+            weights = class_weights(run.class_counts)
         # Built once: tracing a pipeline takes longer than a small epoch.
         self._validation = self._validation_data()
         spec = self._epoch_data(0).element_spec
-        # One trace for every batch size and length.
-        self._train = tf.function(self._train_step, input_signature=spec)
-        self._test = tf.function(self._test_step, input_signature=spec)
-
-    def variables(self):
-        """All state of the run: model, seed generators, optimizer."""
-        return [*self._run.model.variables, *self._optimizer.variables]
+        self.steps = steps.Steps(
+            run.model, settings, weights, spec, run.strategy
+        )
 
     def epoch(self, epoch: int) -> dict:
         """Trains one epoch and measures it."""
@@ -141,7 +156,7 @@ class _Trainer:
         values = {"loss": sums[0] / sums[2], "accuracy": sums[1] / sums[2]}
         sums = np.zeros(3)
         for inputs, labels in self._validation:
-            sums += np.array(self._test(inputs, labels), np.float64)
+            sums += self.steps.test(inputs, labels)
         if sums[2]:
             values["val_loss"] = sums[0] / sums[2]
             values["val_accuracy"] = sums[1] / sums[2]
@@ -150,7 +165,7 @@ class _Trainer:
         else:
             # Nothing else sees what the last update did: finite weights of
             # 1e30 answer with NaN too.
-            loss = float(self._test(*batch)[0])
+            loss = float(self.steps.test(*batch)[0])
             if not math.isfinite(loss):
                 raise _not_finite("loss", loss, f"step {step}", epoch)
         return {name: float(value) for name, value in values.items()}
@@ -160,7 +175,7 @@ class _Trainer:
         sums, step = np.zeros(3), 0
         for inputs, labels in self._epoch_data(epoch):
             step += 1
-            figures = np.array(self._train(inputs, labels), np.float64)
+            figures = self.steps.train(inputs, labels)
             if not math.isfinite(figures[0]):
                 raise _not_finite("loss", figures[0], f"step {step}", epoch)
             sums += figures
@@ -189,32 +204,6 @@ class _Trainer:
             return []
         return input_pipeline.evaluation_clips(
             run.validation, run.config, trainable_only=True
-        )
-
-    def _train_step(self, inputs, labels):
-        variables = self._run.model.trainable_variables
-        with tf.GradientTape() as tape:
-            logits = self._run.model(inputs, training=True)["logits"]
-            losses = self._losses(labels, logits)
-            loss = tf.reduce_mean(losses)
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        self._optimizer.apply(gradients, variables)
-        return self._figures(labels, logits, losses)
-
-    def _test_step(self, inputs, labels):
-        logits = self._run.model(inputs, training=False)["logits"]
-        return self._figures(labels, logits, self._losses(labels, logits))
-
-    def _losses(self, labels, logits):
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return losses * tf.gather(self._weights, labels)
-
-    def _figures(self, labels, logits, losses):
-        hits = tf.argmax(logits, axis=-1) == labels
-        return (
-            tf.reduce_sum(losses),
-            tf.reduce_sum(tf.cast(hits, tf.float32)),
-            tf.cast(tf.size(labels), tf.float32),
         )
 
 
@@ -255,46 +244,3 @@ def class_weights(counts: np.ndarray) -> np.ndarray:
     weights = np.ones_like(counts)
     weights[present] = counts.sum() / (present.sum() * counts[present])
     return weights.astype(np.float32)
-
-
-class _Log:
-    """TensorBoard scalars; both splits under one tag, so curves overlay."""
-
-    def __init__(self, folder: pathlib.Path):
-        self._folder = folder
-        self._writers = {}
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *_):
-        # Everything was flushed. A writer whose flush failed tries once more
-        # here and fails again.
-        for writer in self._writers.values():
-            with contextlib.suppress(tf.errors.OpError):
-                writer.close()
-
-    def write(self, epoch: int, figures: dict):
-        try:
-            self._write(epoch, figures)
-        except tf.errors.OpError as e:
-            reason = " ".join(e.message.split())[:300]
-            raise TrainingError(
-                f"{self._folder}: the log cannot be written ({reason}); free "
-                "some space and train again: it goes on from the last epoch"
-            ) from e
-
-    def _write(self, epoch, figures):
-        for name, value in figures.items():
-            split = "validation" if name.startswith("val_") else "train"
-            with self._writer(split).as_default():
-                tf.summary.scalar(name.removeprefix("val_"), value, step=epoch)
-        for writer in self._writers.values():
-            writer.flush()
-
-    def _writer(self, split):
-        if split not in self._writers:
-            self._writers[split] = tf.summary.create_file_writer(
-                str(self._folder / split)
-            )
-        return self._writers[split]

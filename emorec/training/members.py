@@ -1,11 +1,10 @@
 """The members of an ensemble: obtained, and held against each other."""
 
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 from emorec.config import Config
-from emorec.data import dataset
+from emorec.data import dataset, files
 from emorec.errors import ConfigError, TrainingError
 from emorec.features.encoders import Encoders
 from emorec.models import presets
@@ -33,7 +32,8 @@ def obtain(
         output_dir: The ensemble's model folder to be.
         config_of: Gives the config of a system's run.
         encoders: For the systems that are trained here.
-        **arguments: Of `train.train`: `seed`, `overwrite`, callbacks.
+        **arguments: Of `train.train`: `seed`, `overwrite`, `strategy`,
+            callbacks.
 
     Raises:
         ConfigError: There are no members, one is an ensemble, or they do not
@@ -54,15 +54,15 @@ def obtain(
         n: encoders.only(presets.inputs_of(c.model)) for n, c in configs.items()
     }
     _merged([*(m.encoders for m in made.values()), *own.values()])
-    place = pathlib.Path(output_dir) / FOLDER
+    place = files.join(output_dir, FOLDER)
     for name, config in configs.items():
         if not arguments.get("overwrite"):
             run = train.run_name(data, config, own[name], arguments["seed"])
-            made[name] = _finished(place / name, run)
+            made[name] = _finished(files.join(place, name), run)
     for name, config in configs.items():
         if made.get(name) is None:
             made[name] = train.train(
-                data, place / name, config, own[name], **arguments
+                data, files.join(place, name), config, own[name], **arguments
             )
     return [made[name] for name in names]
 
@@ -100,7 +100,7 @@ def _load(folder) -> bundle.Bundle:
 
 def _finished(folder, run) -> bundle.Bundle | None:
     """Returns a member that an earlier start of the command has trained."""
-    if not (folder / bundle.FILE).exists():
+    if not files.exists(files.join(folder, bundle.FILE)):
         return None
     found = bundle.load(folder)
     if found.info.get("run") != run:

@@ -2,21 +2,24 @@
 
 import dataclasses
 import os
-import pathlib
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config, short_hash
-from emorec.data import dataset, files, input_pipeline, mixing
+from emorec.data import dataset, files, mixing
+from emorec.data.feature_files import FeatureFiles, shapes_of
 from emorec.errors import ConfigError, TrainingError
 from emorec.features import extract
 from emorec.features.encoders import Encoders
 from emorec.models import presets
-from emorec.training import bundle, fitted, loop
+from emorec.training import bundle, distribution, warm_start
+from emorec.training.job import Job
+
+HISTORY = "history.json"
+# Split -> records of features.
+Sources = Mapping[str, Sequence[FeatureFiles]]
 
 
 def train(
@@ -26,6 +29,10 @@ def train(
     encoders: Encoders,
     *,
     members: Sequence[bundle.Bundle] = (),
+    sources: Sources | None = None,
+    base: bundle.Bundle | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    run_dir: str | os.PathLike | None = None,
     seed: int = 0,
     overwrite: bool = False,
     on_features: Callable[[str, int, int], None] | None = None,
@@ -34,83 +41,107 @@ def train(
     """Extracts features where they are absent, trains, saves the model.
 
     The same seed, data and config give the same model on a CPU. A killed run
-    goes on from its last epoch.
+    goes on from its last epoch. Of several workers (`distribution`) all
+    return the model and the chief alone writes it.
 
     Args:
         data: The prepared data set; its config decides the data sections.
-        output_dir: The model folder to be.
-        config: The model's config.
+        output_dir: The model folder to be, local or remote.
+        config: The model's config; its batch is that of all devices together.
         encoders: The frozen encoders; those that the system does not read
             are left aside.
         members: Of an ensemble, its trained members.
+        sources: Split -> records of features that are there already; then
+            nothing is extracted, and the records of frames are not read.
+        base: Gives the weights to begin with, and nothing else.
+        strategy: Where a gradient trains; `distribution.choose()` by
+            default. In a process of several workers it has to be made first.
+        run_dir: Where checkpoints, logs and `history.json` go; `output_dir`
+            by default.
         seed: Of initialisation, shuffling, sampling and dropout.
-        overwrite: Throw away an earlier model or run in the folder.
+        overwrite: Throw away an earlier model or run in the folders.
         on_features: Called with (split, shards done, all shards).
         on_epoch: Called with (epoch, figures).
 
     Raises:
-        ConfigError: An encoder is absent or does not give what is read, or
-            Keras runs on another backend than TensorFlow.
+        ConfigError: An encoder is absent or does not give what is read, the
+            base or the sources do not fit, or Keras runs on another backend
+            than TensorFlow.
         TrainingError: The folder holds another run, there is nothing to
-            train on, or the loss is not finite.
+            train on, the loss is not finite, or another worker has stopped.
     """
     check_backend("training")
-    dataset.check_fits(data, config, data.labels, "this training config")
-    mixing.check(config.train.source_weights, data.sources)
-    of_members = tuple(m.config.model for m in members)
-    inputs = presets.inputs_of(config.model, of_members)
-    encoders = encoders.only(inputs)
-    name = run_name(data, config, encoders, seed, members)
-    folder = pathlib.Path(output_dir)
-    _claim(folder, overwrite)
-    sources = {
-        split: extract.extract(
-            data,
-            split,
-            encoders,
-            inputs,
-            config,
-            progress=on_features and _bind(on_features, split),
+    strategy = strategy or distribution.choose()
+    run_dir = run_dir or output_dir
+    with distribution.together(strategy):
+        dataset.check_fits(data, config, data.labels, "this training config")
+        mixing.check(config.train.source_weights, data.sources)
+        inputs = presets.inputs_of(
+            config.model, [m.config.model for m in members]
         )
-        for split in ("train", "validation")
-        if split == "train" or data.splits.get(split, {}).get("files")
-    }
-    keras.utils.set_random_seed(seed)
-    # CPU kernels that sum in any order are the one other source of change.
-    tf.config.experimental.enable_op_determinism()
-    run = loop.Run(
-        model=presets.build(
-            config.model,
-            encoders.shapes,
-            len(data.labels),
-            members=of_members,
-        ),
-        train=sources["train"],
-        validation=sources.get("validation", []),
-        config=config,
-        class_counts=input_pipeline.class_counts(
-            sources["train"], len(data.labels), config.train.source_weights
-        ),
-        seed=seed,
-        name=name,
-        folder=folder,
+        encoders = encoders.only(inputs)
+        if sources is not None:
+            _check_sources(sources, {n: encoders.shapes[n] for n in inputs})
+        if base is not None:
+            warm_start.check(base, config, data.labels, encoders)
+        name = run_name(data, config, encoders, seed, members, base)
+        if distribution.is_chief(strategy):
+            _claim(output_dir, run_dir, overwrite)
+    distribution.agree(
+        strategy, int(name[:6], 16), "runs: give all the same flags and data"
     )
-    history, notes = [], {}
-    if presets.get(config.model.system).training == "gradient":
-        history = loop.fit(run, on_epoch)
-    else:
-        notes = fitted.fit(run, encoders, data.labels, members)
-    made = bundle.Bundle(
-        run.model,
-        encoders,
-        config,
-        data.labels,
-        {**_info(data, seed, name, history), **notes},
-        of_members,
-    )
-    files.write_json(folder / "history.json", {"epochs": history})
-    made.save(folder)
+    if sources is None:
+        sources = _extract(
+            data, encoders, inputs, config, on_features, strategy
+        )
+    job = Job(data, config, encoders, members, base, strategy, seed, name)
+    made, history = job.work(sources, str(run_dir), on_epoch)
+    with distribution.together(strategy):
+        if distribution.is_chief(strategy):
+            history_path = files.join(run_dir, HISTORY)
+            files.write_json(history_path, {"epochs": history})
+            made.save(output_dir)
     return made
+
+
+def _check_sources(sources, shapes):
+    """Refuses records of features that are not what the system reads."""
+    if not sources.get("train"):
+        raise TrainingError(
+            "the features that were given must have the split 'train'. "
+            f"Received: {', '.join(sources) or 'none'}"
+        )
+    for split, given in sources.items():
+        found = {n: tuple(s) for n, s in shapes_of(given).items()}
+        if given and found != shapes:
+            raise ConfigError(
+                f"the features that were given of {split!r} must hold what "
+                f"the system reads, {_text(shapes)}. Received: {_text(found)}"
+            )
+
+
+def _text(shapes) -> str:
+    return ", ".join(f"{n} {list(s)}" for n, s in shapes.items()) or "nothing"
+
+
+def _extract(data, encoders, inputs, config, on_features, strategy) -> Sources:
+    """Extracts what is absent: the chief, and then who sees other files."""
+    found = {}
+    for turn in (True, False):
+        with distribution.together(strategy):
+            if distribution.is_chief(strategy) != turn:
+                continue
+            for split in ("train", "validation"):
+                if split == "train" or data.splits.get(split, {}).get("files"):
+                    found[split] = extract.extract(
+                        data,
+                        split,
+                        encoders,
+                        inputs,
+                        config,
+                        progress=on_features and _bind(on_features, split),
+                    )
+    return found
 
 
 def check_backend(what: str) -> None:
@@ -141,11 +172,15 @@ def run_name(
     encoders: Encoders,
     seed: int,
     members: Sequence[bundle.Bundle] = (),
+    base: bundle.Bundle | None = None,
 ) -> str:
     """Names a run by all that decides its result."""
     values = config.to_dict()
+    # Absent where there is none, so that older runs keep their names.
+    begins = {"base": base.info["run"]} if base is not None else {}
     return short_hash(
         {
+            **begins,
             "data": data.fingerprint,
             "data_config": config.data_hash(),
             "model": values["model"],
@@ -158,39 +193,21 @@ def run_name(
     )
 
 
-def _claim(folder: pathlib.Path, overwrite: bool):
+def _claim(output_dir, run_dir, overwrite: bool):
     """Refuses to train over a finished model."""
+    model = files.join(output_dir, bundle.FILE)
     if overwrite:
-        for name in ("checkpoints", "logs", "encoders"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in (bundle.FILE, bundle.WEIGHTS, "history.json"):
-            (folder / name).unlink(missing_ok=True)
-    elif (folder / bundle.FILE).exists():
+        for folder, names in (
+            (output_dir, (bundle.FILE, bundle.WEIGHTS, "encoders")),
+            (run_dir, ("checkpoints", "logs", HISTORY)),
+        ):
+            for name in names:
+                files.remove(files.join(folder, name))
+    elif files.exists(model):
         raise TrainingError(
-            f"{folder}: holds a trained model; choose another --output_dir, "
-            "or give --overwrite"
+            f"{output_dir}: holds a trained model; choose another "
+            "--output_dir, or give --overwrite"
         )
-
-
-def _info(data, seed, name, history) -> dict:
-    values = {
-        "run": name,
-        "seed": seed,
-        "epochs": len(history),
-        "best_epoch": None,
-        "best": {},
-        "notes": [],
-        "data": {
-            "fingerprint": data.fingerprint,
-            "sources": data.sources,
-            "rows": {s: v["rows"] for s, v in data.splits.items()},
-        },
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-    }
-    if history:
-        best = int(np.argmin([h.get("val_loss", h["loss"]) for h in history]))
-        values |= {"best_epoch": best, "best": history[best]}
-    return values
 
 
 def training_config(

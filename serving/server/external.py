@@ -1,10 +1,18 @@
 """The real TensorFlow Serving, where its binary is installed."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+
+from emorec.errors import ServerError
 
 BINARY = "tensorflow_model_server"
+# Seconds that a server which was told to end may take before it is killed.
+_GRACE_S = 10.0
 
 
 def find_model_server() -> str | None:
@@ -53,3 +61,98 @@ def command(
             f"--batching_parameters_file={os.path.abspath(batching_file)}",
         ]
     return [*line, *extra]
+
+
+def free_port() -> int:
+    """Returns a port on which nothing listens.
+
+    It is free until somebody takes it: the real server cannot be asked for
+    any port, as ours can.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
+
+
+def version(binary: str, timeout_s: float = 10.0) -> str:
+    """Returns the first line of what a binary says of its version.
+
+    Args:
+        binary: Path of the server's binary.
+        timeout_s: Longest wait in seconds.
+
+    Returns:
+        Such as `TensorFlow ModelServer: 2.16.1`; `unknown` where it says
+        nothing.
+
+    Raises:
+        ServerError: It cannot be run.
+    """
+    try:
+        done = subprocess.run(
+            [binary, "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "unknown"
+    except OSError as e:
+        raise ServerError(
+            f"{binary}: cannot be run ({e.strerror or e}); give the path of "
+            f"{BINARY}"
+        ) from e
+    lines = done.stdout.strip().splitlines()
+    return lines[0].strip() if lines and not done.returncode else "unknown"
+
+
+@contextlib.contextmanager
+def running(line: Sequence[str]) -> Iterator[Callable[[], None]]:
+    """Runs a server for the time of a block, and ends it in any case.
+
+    Args:
+        line: What `command` gives.
+
+    Yields:
+        A function that raises ServerError, with the server's last words,
+        once the server has ended by itself.
+
+    Raises:
+        ServerError: It cannot be run.
+    """
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(
+                line, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        except OSError as e:
+            raise ServerError(
+                f"{line[0]}: cannot be run ({e.strerror or e}); give the path "
+                f"of {BINARY}"
+            ) from e
+
+        def check() -> None:
+            code = process.poll()
+            if code is not None:
+                log.seek(0)
+                words = _last_words(log.read().decode(errors="replace"))
+                raise ServerError(f"{line[0]} ended with code {code}: {words}")
+
+        try:
+            yield check
+        finally:
+            process.terminate()
+            try:
+                process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _last_words(log: str) -> str:
+    """Returns the last line that tells of an error, else the last line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["it wrote no log"])[-1][:300]

@@ -26,7 +26,21 @@ def test_a_folder_that_is_no_data_set(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["../a.tfrecord", "/etc/passwd", "a/b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.tfrecord",
+        "/etc/passwd",
+        "a/b",
+        "",
+        "..",
+        "Split-test/",
+        "Split-test/..",
+        "Split-test/../a",
+        "Split-test/a/b",
+        "s3://bucket/a",
+    ],
+)
 def test_no_shard_lies_outside_of_the_folder(prepared, tmp_path, name):
     with open(f"{prepared.path}/{dataset.FILE}", encoding="utf-8") as f:
         values = json.load(f)
@@ -34,6 +48,15 @@ def test_no_shard_lies_outside_of_the_folder(prepared, tmp_path, name):
     files.write_json(tmp_path / dataset.FILE, values)
     with pytest.raises(RecordError, match=r"is no name of a shard.*prepare"):
         dataset.load(tmp_path)
+
+
+def test_a_shard_may_lie_in_the_folder_of_its_split(prepared, tmp_path):
+    with open(f"{prepared.path}/{dataset.FILE}", encoding="utf-8") as f:
+        values = json.load(f)
+    values["splits"]["test"]["files"] = ["Split-test/a.tfrecord"]
+    files.write_json(tmp_path / dataset.FILE, values)
+    data = dataset.load(tmp_path)
+    assert data.files("test") == [f"{tmp_path}/Split-test/a.tfrecord"]
 
 
 def test_the_description_holds_the_config_and_its_hash(prepared):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_a_data_set_without_its_summaries_is_refused(two_people, tmp_path):
     shutil.copytree(two_people.path, folder)
     data = dataset.load(folder)
     (shard,) = data.files("test")
-    summary = shards.summary_path(shard)
+    summary = pathlib.Path(shards.summary_path(shard))
     remedy = (
         "copy the data set whole, its folder `shards` too, or run `emorec "
         "prepare` again"

@@ -117,6 +117,7 @@ def test_the_description_of_a_clip_is_kept(prepared, features):
         keys.CONTEXT_FEATURES,
         keys.FACE_ENCODER,
         keys.CONTEXT_ENCODER,
+        keys.FRAMES_COVERAGE,
     }
     record, original = one_record(features), one_record(source)
     ours, theirs = record.features.feature, original.features.feature
@@ -283,7 +284,7 @@ def test_what_a_killed_run_left_is_removed(copy, encoders):
     ended.wait()
     folder = source.parent / "features" / f"face_features-{encoders.face.hash}"
     folder.mkdir(parents=True)
-    stamp = extract.stamp_path(source).name
+    stamp = os.path.basename(extract.stamp_path(source))
     for name in (source.name, stamp):
         (folder / f".{name}.{ended.pid}.tmp").write_text("half of it")
     # A process that lives may be writing.

@@ -1,7 +1,11 @@
-"""The command line of the real server."""
+"""The command line of the real server, and its process."""
 
 import os
+import time
 
+import pytest
+
+from emorec.errors import ServerError
 from serving.server import external
 
 
@@ -38,3 +42,55 @@ def test_command():
         "--batching_parameters_file=/b.pbtxt",
         "--grpc_max_threads=4",
     ]
+
+
+def script(path, text) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_version(tmp_path):
+    says = 'echo "TensorFlow ModelServer: 2.16.1"; echo more'
+    assert external.version(script(tmp_path / "a", says)) == (
+        "TensorFlow ModelServer: 2.16.1"
+    )
+    assert external.version(script(tmp_path / "b", "exit 2")) == "unknown"
+    late = script(tmp_path / "c", "exec sleep 60")
+    assert external.version(late, timeout_s=0.1) == "unknown"
+    with pytest.raises(ServerError, match="none: cannot be run .No such file"):
+        external.version(str(tmp_path / "none"))
+
+
+def test_a_process_ends_with_its_block(tmp_path):
+    pid = tmp_path / "pid"
+    line = [script(tmp_path / "server", f"echo $$ > {pid}; exec sleep 600")]
+    with pytest.raises(KeyError), external.running(line) as check:
+        while not (pid.exists() and pid.read_text().strip()):
+            time.sleep(0.01)
+        check()
+        raise KeyError
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_process_that_ends_by_itself(tmp_path):
+    text = "echo 'Error: no model' >&2\necho bye\nexit 3"
+    line = [script(tmp_path / "server", text)]
+    with (
+        pytest.raises(ServerError) as caught,
+        external.running(line) as check,
+    ):
+        while True:
+            check()
+            time.sleep(0.01)
+    assert str(caught.value) == f"{line[0]} ended with code 3: Error: no model"
+    with (
+        pytest.raises(ServerError, match="cannot be run"),
+        external.running([str(tmp_path / "none")]),
+    ):
+        pass
+
+
+def test_a_free_port():
+    assert 1024 <= external.free_port() <= 65535

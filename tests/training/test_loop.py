@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 from testing import features
+from testing.pooled import Pooled, inputs_of_ones
 
 from emorec.config import Config
 from emorec.data import input_pipeline
@@ -51,36 +52,6 @@ def files(*paths):
     return features.sources(paths)
 
 
-class Pooled(keras.Model):
-    """A quick stand-in for a recurrent network: a mean over valid steps.
-
-    With dropout: its random state belongs to what a resumed run restores.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.hidden = keras.layers.Dense(8, activation="tanh")
-        self.dropout = keras.layers.Dropout(0.5)
-        self.head = keras.layers.Dense(3)
-
-    def call(self, inputs, training=False):
-        mask = tf.cast(inputs["mask"], tf.float32)[..., None]
-        x = tf.concat(
-            [inputs["face_features"], inputs["context_features"]], axis=2
-        )
-        x = tf.reduce_sum(x * mask, 1) / tf.reduce_sum(mask, 1)
-        x = self.dropout(self.hidden(x), training=training)
-        return {"logits": self.head(x)}
-
-
-def inputs_of_ones() -> dict:
-    return {
-        "face_features": np.ones((1, 2, 4), np.float32),
-        "context_features": np.ones((1, 2, 3), np.float32),
-        "mask": np.ones((1, 2), bool),
-    }
-
-
 class Killed(Exception):
     pass
 
@@ -99,7 +70,7 @@ def prepare(data, folder, seed=0, assignments=(), **changes) -> loop.Run:
         class_counts=input_pipeline.class_counts(data["train"], 3),
         seed=seed,
         name=f"run of seed {seed}",
-        folder=pathlib.Path(folder),
+        folder=str(folder),
     )
     return dataclasses.replace(run, **changes)
 
