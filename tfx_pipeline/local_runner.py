@@ -122,18 +122,18 @@ def _alone(path: str) -> Iterator[None]:
 class _Nodes(logging.Filter):
     """Hears the runner begin and end a node: it has no other way to tell.
 
-    Lets nothing through that was not shown before.
+    Lets nothing through that would not be shown without it.
     """
 
-    def __init__(self, on_node, level: int):
+    def __init__(self, on_node, logger: logging.Logger):
         super().__init__()
         self._on_node = on_node
-        self._level = level
+        self._logger = logger
 
     def filter(self, record) -> bool:
         if record.msg in _SAID and len(record.args or ()) == 1:
             self._on_node(str(record.args[0]), _SAID[record.msg])
-        return record.levelno >= self._level
+        return record.levelno >= self._logger.getEffectiveLevel()
 
 
 _SAID = {"Component %s is running.": False, "Component %s is finished.": True}
@@ -148,15 +148,15 @@ def _watched(on_node) -> Iterator[None]:
     from absl import logging as absl_logging
 
     logger = absl_logging.get_absl_logger()
-    level = logger.getEffectiveLevel()
-    nodes, before = _Nodes(on_node, level), logger.level
-    logger.setLevel(min(level, logging.INFO))
+    nodes = _Nodes(on_node, logger)
     logger.addFilter(nodes)
+    # Not by its level: TensorFlow sets that anew while a model is exported.
+    logger.isEnabledFor = lambda level: True
     try:
         yield
     finally:
+        del logger.isEnabledFor
         logger.removeFilter(nodes)
-        logger.setLevel(before)
 
 
 if __name__ == "__main__":

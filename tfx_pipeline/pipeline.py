@@ -19,6 +19,7 @@ from tfx.types import standard_artifacts
 
 from emorec import labels as label_sets
 from emorec.config import short_hash
+from emorec.data import mixing
 from emorec.errors import ConfigError
 from emorec.models import presets
 from tfx_pipeline import (
@@ -55,6 +56,7 @@ def create(settings: Settings, *, managed: bool = False) -> tfx.dsl.Pipeline:
         EmorecError: The settings do not fit together.
     """
     inputs = _inputs(settings)
+    mixing.parse(settings.full_config().train.source_weights)
     config = settings.full_config().to_dict()
     examples, checks = _examples(settings, managed)
     extractor = FeatureExtractor(

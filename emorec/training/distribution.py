@@ -32,14 +32,16 @@ _JOBS = ("chief", "worker")
 def choose() -> tf.distribute.Strategy:
     """Returns the strategy that the environment asks for.
 
-    `TF_CONFIG` with several workers gives `MultiWorkerMirroredStrategy`,
-    which TensorFlow can only make before its first operation, and which
-    waits until all workers are there; several visible GPUs give
-    `MirroredStrategy`; else what is in scope, by default one device.
+    A strategy that is in scope stays. `TF_CONFIG` with several workers gives
+    `MultiWorkerMirroredStrategy`, which TensorFlow can only make before its
+    first operation, and which waits until all workers are there; several
+    visible GPUs give `MirroredStrategy`; anything else is one device.
 
     Raises:
         ConfigError: `TF_CONFIG` is malformed, or this is called too late.
     """
+    if tf.distribute.has_strategy():
+        return tf.distribute.get_strategy()
     text = os.environ.get(VARIABLE, "")
     if _workers(text) > 1:
         return _multi_worker(text)
@@ -182,7 +184,9 @@ def together(strategy: tf.distribute.Strategy) -> Iterator[None]:
     try:
         yield
     except Exception:
-        gather(strategy, 1)
+        # Where the others are gone too, this error says more than that.
+        with contextlib.suppress(TrainingError):
+            gather(strategy, 1)
         raise
     if any(gather(strategy, 0)):
         raise TrainingError(

@@ -61,6 +61,8 @@ class Steps:
         To be called once, after variables were restored: what is saved is
         the first replica's state.
         """
+        if self._strategy.num_replicas_in_sync == 1:
+            return
         local = self._strategy.experimental_local_results
         ids = local(tf.function(lambda: self._strategy.run(_replica))())
         for variable in self._model.variables:

@@ -179,12 +179,12 @@ def test_finished_shards_of_a_killed_execution_are_taken_over(
     """A marked one comes back; one of other code is made again."""
     shutil.copytree(features_artifact.uri, tmp_path / "7")
     (tmp_path / "7" / "features.json").unlink()
-    (marked,) = (tmp_path / "7" / "Split-test").iterdir()
-    (path,) = pathlib.Path(features_artifact.uri).glob("Split-test/*")
-    few = list(records.read(path))
-    for example in few:
-        example.features.feature["mark"].int64_list.value.append(1)
-    records.write(marked, few)
+    for split in ("test", "validation"):
+        (path,) = (tmp_path / "7" / f"Split-{split}").iterdir()
+        marked = list(records.read(path))
+        for example in marked:
+            example.features.feature["mark"].int64_list.value.append(1)
+        records.write(path, marked)
     (stale,) = (tmp_path / "7" / "extracted").glob("validation-*.json")
     stale.write_text(json.dumps({**feature_artifacts.read(stale), "code": ""}))
     examples = _only(

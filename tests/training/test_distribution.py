@@ -1,7 +1,7 @@
 """Training on several devices and in several processes.
 
-Dropout aside, the figures must be those of one device. A batch of 7 leaves
-one clip of 22 for the last one, of which a second replica gets nothing.
+Dropout aside, the figures must be those of one device. Batches of 7 leave one
+clip of 22, and of 15, for the last one: a second replica gets nothing of it.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from emorec.data import planted, planted_set
 from emorec.errors import ConfigError
 from emorec.training import bundle, checkpoint, distribution
 
-TASK = planted.Task(clips=(22, 10, 8))
-EPOCHS = 3
-# The first gradients' norm is larger than this: clipping a part of them, as
-# Keras does, is another step.
+TASK = planted.Task(clips=(22, 15, 8))
+EPOCHS = 5
 PLAIN = (
     "train.batch_size=7",
     f"train.epochs={EPOCHS}",
-    "train.learning_rate=0.02",
-    "train.clip_norm=0.1",
+    "train.learning_rate=0.05",
+    # Between the gradients' norms, so that their scale and the place of the
+    # clipping count, which Adam alone would not notice.
+    "train.clip_norm=0.5",
     "model.dropout=0",
 )
 FIGURES = {"loss", "accuracy", "val_loss", "val_accuracy"}
@@ -132,7 +132,7 @@ def test_three_devices(data, tmp_path):
     assert_same(found["plain"], wanted["plain"], {"loss", "accuracy"})
     histories = (found["dropout"]["history"], wanted["dropout"]["history"])
     for epoch, other in zip(*histories, strict=True):
-        assert 0 < abs(epoch["loss"] - other["loss"]) < 0.1 * other["loss"]
+        assert 0 < abs(epoch["loss"] - other["loss"]) < 0.2 * other["loss"]
 
 
 @pytest.mark.long
@@ -197,9 +197,9 @@ def test_two_workers_are_as_good_as_one_device(data, tmp_path):
         reports = [finish(*worker) for worker in workers]
     assert [code for code, _ in reports] == [0, 0]
     chief, other = (report["runs"] for _, report in reports)
-    # Killed after two epochs, it goes on with the third.
+    # Killed after two epochs, it goes on with the others.
     assert chief[:2] == other[:2]
-    assert [len(report["history"]) for report in chief[:2]] == [2, 1]
+    assert [len(report["history"]) for report in chief[:2]] == [2, EPOCHS - 2]
     chief[1]["history"][:0] = chief[0]["history"]
     assert_same(chief[1], wanted)
     weights = training_worker.total(bundle.load(shared).model)

@@ -85,7 +85,7 @@ def test_overwrite_removes_only_what_is_ours(
     for name in (*names, "checkpoints/last.npz", "logs/train/x", "mine.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
-    train._claim(tmp_path, overwrite=True)
+    train._claim(tmp_path, tmp_path, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -47,7 +47,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         features = artifact_utils.get_single_instance(output_dict["features"])
         config = Config.from_dict(json.loads(exec_properties["config"]))
         inputs = tuple(json.loads(exec_properties["inputs"]))
-        data = dataset.load(examples.uri)
+        data = _data_of(examples.uri)
         dataset.check_fits(data, config, data.labels, "the FeatureExtractor")
         encoders = _create(data, config, inputs, exec_properties)
         feature_set.save_encoders(features.uri, encoders)
@@ -77,6 +77,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Extract"
                 >> beam.ParDo(feature_shards.ExtractShard(path, hashes))
             )
+
+
+def _data_of(uri: str) -> dataset.Dataset:
+    if not files.exists(files.join(uri, dataset.FILE)):
+        raise ConfigError(
+            f"{uri}: `examples` must be a prepared data set, with its "
+            f"{dataset.FILE}; make it with ClipExampleGen, whose `data` takes "
+            "a folder of `emorec prepare`"
+        )
+    return dataset.load(uri)
 
 
 def _create(data, config, inputs, properties) -> Encoders:
