@@ -35,6 +35,7 @@ from tfx_pipeline.components.clip_inferrer import ClipInferrer
 from tfx_pipeline.components.example_validator import StrictExampleValidator
 from tfx_pipeline.components.feature_extractor import FeatureExtractor
 from tfx_pipeline.components.servable_validator import ServableValidator
+from tfx_pipeline.components.version_pusher import VersionPusher
 from tfx_pipeline.settings import Settings
 
 # The committed schema, of the labels of MEC 2017.
@@ -74,7 +75,7 @@ def create(settings: Settings, *, managed: bool = False) -> tfx.dsl.Pipeline:
     model = training[-1].outputs["model"]
     resolver, evaluator = _evaluation(settings, features, model, managed)
     validator = _validation(settings, examples, features, training[-1])
-    pusher = tfx.components.Pusher(
+    pusher = VersionPusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=validator.outputs["blessing"],
@@ -85,7 +86,7 @@ def create(settings: Settings, *, managed: bool = False) -> tfx.dsl.Pipeline:
         ),
     )
     nodes = [examples, *checks, extractor, *training, resolver, evaluator]
-    nodes += [validator, pusher]
+    nodes += [validator, pusher.with_id("Pusher")]
     if settings.inference_split:
         inferrer = ClipInferrer(
             examples=features,

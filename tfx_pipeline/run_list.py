@@ -79,5 +79,5 @@ def _state(store, executions) -> str:
             node = metadata_store.node_of(store, execution)
             return f"{words[execution.last_known_state]} {node}"
     # Where it was killed between two nodes, nothing else tells.
-    types = {e.type.rpartition(".")[2] for e in executions}
-    return "complete" if "Pusher" in types else "ended before the Pusher"
+    nodes = {metadata_store.node_of(store, e) for e in executions}
+    return "complete" if "Pusher" in nodes else "ended before the Pusher"

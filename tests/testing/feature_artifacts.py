@@ -52,6 +52,9 @@ def no_published_weights(folder: pathlib.Path) -> Iterator[None]:
         # Discard's port: a download is refused at once.
         "https_proxy": "http://127.0.0.1:9",
         "HTTPS_PROXY": "http://127.0.0.1:9",
+        # Beam's workers talk by gRPC, which takes that proxy too.
+        "no_proxy": "localhost,127.0.0.1",
+        "NO_PROXY": "localhost,127.0.0.1",
     }
     with mock.patch.dict(os.environ, values):
         os.environ.pop("EMOREC_WEIGHTS_DIR", None)

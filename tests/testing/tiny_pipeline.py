@@ -26,6 +26,7 @@ from emorec.config import Config
 from emorec.data import dataset, keys, records
 from emorec.errors import ModelError
 from tfx_pipeline import artifacts, metadata_store, resolvers, run_list
+from tfx_pipeline.components.version_pusher import VersionPusher
 
 NAME = "tiny"
 METADATA, ROOT, SERVING = "metadata.sqlite", "root", "serving/emotion"
@@ -97,7 +98,8 @@ def ClipExampleGen(
     _data_set(examples.uri, ".tfrecord")
     examples.set_int_custom_property("span", 3)
     examples.set_string_custom_property("input_fingerprint", "abc")
-    dead_letters.failed, dead_letters.rows = 1, 4
+    dead_letters.set_int_custom_property("failed", 1)
+    dead_letters.set_int_custom_property("rows", 4)
 
 
 @component
@@ -212,7 +214,7 @@ def _nodes(given: dict, blessings: tuple[int, int], push: bool) -> list:
 
 
 def _pusher(model, evaluator, validator):
-    return tfx.components.Pusher(
+    made = VersionPusher(
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=validator.outputs["blessing"],
@@ -222,6 +224,7 @@ def _pusher(model, evaluator, validator):
             )
         ),
     )
+    return made.with_id("Pusher")
 
 
 @dataclasses.dataclass

@@ -198,6 +198,7 @@ def test_a_foreign_base_is_one_line(features_artifact, tmp_path):
     assert str(tmp_path) in str(e.value) and "\n" not in str(e.value)
 
 
+@pytest.mark.long
 def test_a_model_that_answers_otherwise_is_not_exported(
     ran, tmp_path, monkeypatch
 ):

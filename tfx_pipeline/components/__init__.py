@@ -8,6 +8,7 @@
 `FeatureExtractor`          records of frames to records of features
 `ClipEvaluator`             TFX's Evaluator, with faults told in one line
 `ServableValidator`         real requests to a model server before a push
+`VersionPusher`             Pusher whose version is new and will be served
 `ClipInferrer`              BulkInferrer over a split that may not be there
 
 A component is imported when it is asked for: each brings another part of TFX.
@@ -22,6 +23,7 @@ _MODULES = {
     "FeatureExtractor": "feature_extractor",
     "ServableValidator": "servable_validator",
     "StrictExampleValidator": "example_validator",
+    "VersionPusher": "version_pusher",
 }
 __all__ = sorted(_MODULES)
 
