@@ -29,7 +29,7 @@ def from_dict(cls, values: dict, prefix: str = ""):
     """
     if not isinstance(values, dict):
         raise ConfigError(
-            f"config `{prefix or 'config'}` must be an object. "
+            f"config `{prefix.rstrip('.') or 'config'}` must be an object. "
             f"Received: {values!r}"
         )
     hints = typing.get_type_hints(cls)

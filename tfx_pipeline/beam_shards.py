@@ -6,11 +6,15 @@ Only descriptions and summaries cross an edge of the pipeline, never a frame.
 
 An error of a user's (a full disk, a corrupt shard) travels as data: Beam would
 wrap an exception in a traceback of its own. It is raised when the pipeline is
-done, so other shards are kept.
+done, so other shards are kept. Where not even the report of it can be written,
+`plain_errors` finds it in what Beam raises.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
@@ -19,6 +23,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from emorec import errors
 from emorec.data import files, keys, records, shards
 from emorec.errors import EmorecError, RecordError, UsageError
 
@@ -34,6 +39,9 @@ COUNTERS = (
 )
 _FAULTS = "faults"
 _FAULTS_FILE = "faults.json"
+# What Beam adds to a message, and how a traceback tells an error of ours.
+_STEP = re.compile(r" \[while running '[^']*'\]")
+_TOLD = re.compile(rf"\b{re.escape(errors.__name__)}\.(\w+): ([^\n]+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,15 +130,58 @@ def check(pipeline_args: Sequence[str]) -> None:
     Raises:
         UsageError: A flag is wrong, or names a runner that there is not.
     """
-    options = PipelineOptions(list(pipeline_args))
+    told = io.StringIO()
     try:
-        beam.runners.create_runner(
-            options.view_as(StandardOptions).runner or "DirectRunner"
-        )
-    except (ValueError, ImportError, AttributeError) as e:
+        # argparse prints what is wrong below a page of Beam's flags.
+        with contextlib.redirect_stderr(told):
+            options = PipelineOptions(list(pipeline_args))
+            options.get_all_options()
+            beam.runners.create_runner(
+                options.view_as(StandardOptions).runner or "DirectRunner"
+            )
+    except (ValueError, ImportError, AttributeError, SystemExit) as e:
+        reason = str(e)
+        if isinstance(e, SystemExit):
+            reason = told.getvalue().rpartition("error: ")[2] or reason
         raise UsageError(
-            f"`--beam_pipeline_args`: {' '.join(str(e).split())[:300]}"
+            f"`--beam_pipeline_args`: {' '.join(reason.split())[:300]}"
         ) from e
+
+
+@contextlib.contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raises an error of a user's as it was before Beam wrapped it.
+
+    Around a pipeline, its run included.
+
+    Raises:
+        EmorecError: One was raised by a worker: its class, its one line.
+        Exception: Any other, unchanged.
+    """
+    try:
+        yield
+    except Exception as e:
+        found = _user_error(e)
+        if found is None:
+            raise
+        raise found from e
+
+
+def _user_error(error: BaseException) -> EmorecError | None:
+    """Returns an error of ours from a chain of causes, or from its text."""
+    seen, text = set(), ""
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, EmorecError):
+            return type(error)(_STEP.sub("", str(error)))
+        text += f"{error}\n"
+        error = error.__cause__ or error.__context__
+    # The last of a traceback is the one that was raised.
+    for name, message in reversed(_TOLD.findall(text)):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, EmorecError):
+            return kind(_STEP.sub("", message))
+    return None
 
 
 def write_shards(
@@ -181,7 +232,7 @@ def _run(tasks, work, pipeline_args, make_pipeline) -> dict[str, int]:
         pipeline = make_pipeline()
     # One shard is minutes of work: without a reshuffle a runner may fuse all
     # of them into one bundle on one worker.
-    with pipeline as root:
+    with plain_errors(), pipeline as root:
         done = (
             root
             | "Shards" >> beam.Create(list(tasks))

@@ -98,19 +98,24 @@ def words(found: dict) -> str:
     if found["blessed"]:
         return "blessed" + _told(found)
     why = "; ".join(found["why_not"])
-    return f"not blessed: {why}" if why else "not blessed" + _told(found)
+    if why:
+        return f"not blessed: {why}{_left_out(found)}"
+    return "not blessed" + _told(found)
 
 
 def _told(found: dict) -> str:
     text = figure_words(found["figures"])
-    if not text:
-        return ""
+    text = f": {text}" if text else ""
     baseline = figure_words(found["baseline"])
     if baseline:
-        text += f" (last blessed model: {baseline})"
-    elif found["baseline_left_out"]:
-        text += f" (last blessed model left out: {found['baseline_left_out']})"
-    return f": {text}"
+        return f"{text} (last blessed model: {baseline})"
+    return text + _left_out(found)
+
+
+def _left_out(found: dict) -> str:
+    # A table of an earlier version does not have it.
+    reason = found.get("baseline_left_out")
+    return f" (last blessed model left out: {reason})" if reason else ""
 
 
 def figure_words(figures: dict | None) -> str:

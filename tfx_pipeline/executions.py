@@ -8,22 +8,33 @@ keeping of it is put aside first, as `kept-<n>`.
 import os
 
 from emorec.data import files
+from emorec.errors import EmorecError
 
 _KEPT = "kept-"
+# How many other executions are worth a look: each costs many requests of a
+# bucket, and one that was killed is among the last.
+NEWEST = 5
 
 
-def beside(path: str) -> list[str]:
+def beside(path: str, most: int | None = None) -> list[str]:
     """Returns the same output of other executions of a node, newest first.
 
     Args:
         path: The output of this execution, local or remote.
+        most: How many of them; all where it is None.
     """
     folder, ours, names = _around(path)
     found = {n: n.removeprefix(_KEPT) for n in names if n != ours}
     return [
         files.join(folder, name)
         for name, number in sorted(found.items(), key=_number, reverse=True)
-    ]
+    ][:most]
+
+
+def kept(path: str) -> str:
+    """Returns where `keep` puts an output."""
+    path = path.rstrip("/")
+    return files.join(files.parent(path), f"{_KEPT}{files.name(path)}")
 
 
 def keep(path: str, holds: str) -> None:
@@ -33,18 +44,29 @@ def keep(path: str, holds: str) -> None:
         path: The output of an execution that failed.
         holds: The name in it that makes it worth keeping. Without that,
             nothing is done.
+
+    Raises:
+        EmorecError: It cannot be put aside.
     """
     folder, ours, names = _around(path)
     if not ours or not files.exists(files.join(path, holds)):
         return
-    kept = files.join(folder, f"{_KEPT}{ours}")
+    place = kept(path)
+    # Numbers begin anew with a new store of metadata.
+    files.remove(place)
     if files.is_remote(path):
-        files.copy_tree(path, kept)
+        files.copy_tree(path, place)
     else:
-        os.rename(path, kept)
+        try:
+            os.rename(path, place)
+        except OSError as e:
+            raise EmorecError(
+                f"{path}: cannot be renamed to {place} ({e.strerror or e}); "
+                "check the permissions of its folder"
+            ) from e
         # TFX wants something to remove.
         files.makedirs(path)
-    _forget(folder, names)
+    _forget(folder, [n for n in names if n != files.name(place)])
 
 
 def forget(path: str) -> None:

@@ -8,6 +8,7 @@ import threading
 
 import apache_beam as beam
 
+from emorec.errors import EmorecError
 from emorec.features import feature_set
 from emorec.features.encoders import Encoders
 
@@ -22,13 +23,17 @@ def keep(encoders: Encoders) -> None:
         _LOADED[encoders.hash] = encoders
 
 
-def _encoders(path: str, hashes: dict[str, str]) -> Encoders:
+def _encoders(name: str, path: str, hashes: dict[str, str]) -> Encoders:
     """Returns the encoders of a feature set, loaded once in a process.
 
     A runner makes a DoFn for each bundle; a network takes seconds to load
     and to trace.
+
+    Args:
+        name: `Encoders.hash`.
+        path: The feature set.
+        hashes: Stream -> the encoder's hash.
     """
-    name = "-".join(hashes.values())
     with _LOCK:
         if name not in _LOADED:
             _LOADED.clear()
@@ -52,18 +57,23 @@ class ExtractShard(beam.DoFn):
     def __init__(self, path: str, hashes: dict[str, str]):
         self._path = path
         self._hashes = hashes
-        self._encoders = None
         self._clips = beam.metrics.Metrics.counter("emorec", "clips")
         self._failed = beam.metrics.Metrics.counter("emorec", "failed_shards")
 
-    def setup(self):
-        self._encoders = _encoders(self._path, self._hashes)
-
     def process(self, task: feature_set.ShardTask):
         with ExtractShard._turn:
-            count = feature_set.write_shard(task, self._encoders)
+            count = self._write(task)
         if count is None:
             self._failed.inc()
             return
         self._clips.inc(count)
         yield count
+
+    def _write(self, task) -> int | None:
+        try:
+            # Not in `setup`, where an error could not become a fault.
+            encoders = _encoders(task.encoders, self._path, self._hashes)
+        except EmorecError as e:
+            feature_set.write_fault(task, e)
+            return None
+        return feature_set.write_shard(task, encoders)

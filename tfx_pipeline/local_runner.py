@@ -53,13 +53,17 @@ def run(
             "pipeline settings: `metadata_path` must be a local file. "
             f"Received: {settings.metadata_path!r}"
         )
+    for name in ("pipeline_root", "serving_dir"):
+        _check_place(name, getattr(settings, name))
     files.open_file_system(settings.pipeline_root)
     with _alone(settings.metadata_path), _watched(on_node):
+        _check_devices()
         from tfx import v1 as tfx
 
         from tfx_pipeline import pipeline
 
         made = pipeline.create(settings)
+        pipeline.check_machine(settings)
         before = _newest(settings)
         error = None
         try:
@@ -70,11 +74,39 @@ def run(
         run_id = _newest(settings)
         if run_id is None or run_id == before:
             raise error or EmorecError("the runner recorded no run")
-        table = _table(settings, run_id, [n.id for n in made.components])
+        nodes = [n.id for n in made.components]
+        table = _table(settings, run_id, nodes, error)
         return RunResult(run_id, table, error)
 
 
-def _table(settings, run_id, nodes) -> run_table.RunTable:
+def _check_place(name: str, path: str):
+    """Refuses, before the work, a place where nothing can be written."""
+    if files.is_remote(path):
+        return
+    place = path
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    if not os.path.isdir(place) or not os.access(place, os.W_OK):
+        raise ConfigError(
+            f"pipeline settings: `{name}` must be a folder that can be "
+            f"written. Received: {path}, and {place} is not; choose another"
+        )
+
+
+def _check_devices():
+    """Refuses a cluster, whose workers would wait for each other for ever."""
+    from emorec.training import distribution
+
+    size = distribution.cluster_size()
+    if size > 1:
+        raise ConfigError(
+            f"${distribution.VARIABLE} names {size} workers, and a pipeline "
+            "on one machine is one process; unset it, or train on them with "
+            "`emorec train`"
+        )
+
+
+def _table(settings, run_id, nodes, error) -> run_table.RunTable:
     with metadata_store.opened(settings.metadata_path) as store:
         table = run_table.collect(
             store,
@@ -82,6 +114,7 @@ def _table(settings, run_id, nodes) -> run_table.RunTable:
             run_id,
             nodes,
             serving_dir=settings.serving_dir,
+            error="" if error is None else str(error),
         )
     files.write_json(
         run_table.run_file(settings.pipeline_root, run_id), table.to_dict()
@@ -90,9 +123,11 @@ def _table(settings, run_id, nodes) -> run_table.RunTable:
 
 
 def _newest(settings) -> str | None:
-    if not os.path.exists(settings.metadata_path):
+    path = settings.metadata_path
+    # Empty where a run was killed as it began; TFX fills it.
+    if not os.path.exists(path) or not os.path.getsize(path):
         return None
-    with metadata_store.opened(settings.metadata_path) as store:
+    with metadata_store.opened(path) as store:
         runs = run_list.runs(store, settings.pipeline_name, 1)
     return runs[0].id if runs else None
 
@@ -111,11 +146,13 @@ def _alone(path: str) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
+        except BlockingIOError as e:
             raise EmorecError(
                 f"{path}: another run of this pipeline is going on; wait for "
                 "its end"
             ) from e
+        except OSError:
+            pass  # A file system without locks; SQLite has its own.
         yield
 
 

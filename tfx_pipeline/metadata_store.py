@@ -25,6 +25,8 @@ OUTPUTS = (Event.OUTPUT, Event.DECLARED_OUTPUT)
 # A Resolver's outputs: it finds them, it does not make them.
 FOUND = (Event.INTERNAL_OUTPUT,)
 _REMEDY = "run `emorec pipeline run` first, or give the right path"
+# What is there and is none must not stop a run, nor be lost.
+_MOVE = "move it away, or choose another metadata path"
 
 
 @contextlib.contextmanager
@@ -43,11 +45,16 @@ def opened(
     """
     path = str(path)
     if not os.path.isfile(path):
-        what = "is no file" if os.path.exists(path) else "there is no such file"
-        raise EmorecError(f"{path}: no ML Metadata ({what}); {_REMEDY}")
+        if os.path.lexists(path):
+            raise EmorecError(
+                f"{path}: no ML Metadata (it is no file); {_MOVE}"
+            )
+        raise EmorecError(
+            f"{path}: no ML Metadata (there is no such file); {_REMEDY}"
+        )
     # MLMD would make a store out of an empty file.
     if not os.path.getsize(path):
-        raise EmorecError(f"{path}: no ML Metadata (it is empty); {_REMEDY}")
+        raise EmorecError(f"{path}: no ML Metadata (it is empty); {_MOVE}")
     config = metadata_store_pb2.ConnectionConfig()
     sqlite = config.sqlite
     sqlite.filename_uri = path
@@ -58,7 +65,7 @@ def opened(
         if "Concurrent" in str(e):
             raise _locked(path, e) from e
         raise EmorecError(
-            f"{path}: no ML Metadata ({_brief(e)}); {_REMEDY}"
+            f"{path}: no ML Metadata ({_brief(e)}); {_MOVE}"
         ) from e
     try:
         yield store

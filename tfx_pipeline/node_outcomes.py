@@ -9,7 +9,7 @@ from emorec.errors import EmorecError
 from tfx_pipeline import evaluation_figures, metadata_store, pushes
 from tfx_pipeline.metadata_store import Artifact, Execution, value
 
-_NAMES = {"ExampleStatistics": "statistics", "Model": "model"}
+_NAMES = {"ExampleStatistics": "statistics"}
 # What a Resolver is given, beside what it is to find.
 _GIVEN = ("candidate", pushes.MODEL_BLESSING)
 
@@ -52,9 +52,8 @@ def _resolved(store, execution, found) -> Outcome:
     ]
     if not others:
         return Outcome("none yet", {"artifacts": []})
-    names = {"ExampleStatistics": "statistics"}
     words = ", ".join(
-        f"{names.get(a.type, a.type.lower())} {a.id}" for a in others
+        f"{_NAMES.get(a.type, a.type.lower())} {a.id}" for a in others
     )
     return Outcome(words, {"artifacts": [a.id for a in others]})
 
@@ -80,6 +79,21 @@ def _clips(store, execution, outputs) -> Outcome:
         except (EmorecError, KeyError, TypeError, AttributeError):
             words += "; its data set is gone"
     return Outcome(words, details)
+
+
+def _features(store, execution, outputs) -> Outcome:
+    """Of FeatureExtractor: random weights are said where they are shown."""
+    random = value(outputs["Examples"], "random_weights") or ""
+    hashed = value(outputs["Examples"], "encoder_hash")
+    details = {"encoder_hash": hashed} if hashed else {}
+    if not random:
+        return Outcome("", details)
+    streams = random.split(",")
+    return Outcome(
+        f"RANDOM weights: {' and '.join(streams)} (answers say nothing about "
+        "emotion)",
+        {**details, "random_weights": streams},
+    )
 
 
 def _anomalies(store, execution, outputs) -> Outcome:
@@ -152,6 +166,7 @@ _KINDS = (
     ("InfraBlessing", _tried),
     (pushes.PUSHED_MODEL, _pushed),
     ("Model", _trained),
+    ("Examples", _features),
 )
 
 

@@ -11,6 +11,7 @@ ClipExampleGen ── StatisticsGen ── ExampleValidator ┐ (ImportSchemaGen
 
 import dataclasses
 import os
+import pathlib
 
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
@@ -18,16 +19,18 @@ from tfx.proto import infra_validator_pb2, range_config_pb2
 from tfx.types import standard_artifacts
 
 from emorec import labels as label_sets
-from emorec.config import short_hash
-from emorec.data import mixing
+from emorec.config import Config, short_hash
+from emorec.data import files, mixing
 from emorec.errors import ConfigError
 from emorec.models import presets
 from tfx_pipeline import (
     evaluation,
     resolvers,
     schema,
+    servable_server,
     statistics,
     trainer,
+    tuner_space,
 )
 from tfx_pipeline.components.clip_evaluator import ClipEvaluator
 from tfx_pipeline.components.clip_example_gen import ClipExampleGen
@@ -111,6 +114,16 @@ def create(settings: Settings, *, managed: bool = False) -> tfx.dsl.Pipeline:
     )
 
 
+def check_machine(settings: Settings) -> None:
+    """Looks, before hours of work, for what this machine must have.
+
+    Raises:
+        UsageError: The model server that is named is not there.
+    """
+    if not settings.serving.infra_validator:
+        servable_server.binary_of(settings.serving.server)
+
+
 def _inputs(settings: Settings) -> tuple[str, ...]:
     """What the system reads, and so what has to be extracted."""
     system = settings.trainer.system
@@ -127,6 +140,14 @@ def _inputs(settings: Settings) -> tuple[str, ...]:
             f"Received: {system!r}; `emorec evaluate` tells its figures"
         )
     return tuple(found)
+
+
+def _config(settings: Settings) -> Config:
+    """The config of the run, with the system's own sizes."""
+    config = settings.full_config().override(
+        [f"model.system={settings.trainer.system}"]
+    )
+    return dataclasses.replace(config, model=presets.resolve(config.model))
 
 
 def _examples(settings: Settings, managed: bool):
@@ -163,7 +184,7 @@ def _examples(settings: Settings, managed: bool):
     nodes, previous = [schema_gen, counts], None
     if not managed:
         earlier = tfx.dsl.Resolver(
-            strategy_class=resolvers.LatestOther,
+            strategy_class=resolvers.LatestValid,
             candidate=counts.outputs["statistics"],
             others=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
         ).with_id("PreviousStatistics")
@@ -178,19 +199,33 @@ def _examples(settings: Settings, managed: bool):
 
 
 def _schema_file(settings: Settings, managed: bool) -> str:
-    """The schema: given, or the committed one with the labels of the data."""
-    if settings.schema_file:
-        return settings.schema_file
-    if settings.input.labels == "mec2017":
-        return SCHEMA_FILE
-    if managed or settings.input.labels == label_sets.AUTO:
+    """The schema: given, or the committed one with the labels of the data.
+
+    A copy that is named by its content: TFX's cache knows a schema by its
+    path alone, and would not see that it was mended.
+    """
+    given, labels = settings.schema_file, settings.input.labels
+    if not given and labels == "mec2017":
+        given = SCHEMA_FILE
+    if managed and given:
+        return given
+    if not given and (managed or labels == label_sets.AUTO):
         raise ConfigError(
             "pipeline settings: `schema_file` is needed where `input.labels` "
-            f"is {settings.input.labels!r}; `emorec pipeline schema` writes one"
+            f"is {labels!r}; `emorec pipeline schema` writes one"
         )
-    names = label_sets.resolve(settings.input.labels).names
-    path = f"{settings.pipeline_root}/schema/{short_hash(names)}/schema.pbtxt"
-    schema.write(names, path)
+    if given:
+        schema.label_names(given)
+        with files.local_copy(given) as path:
+            text = pathlib.Path(path).read_text(encoding="utf-8")
+    else:
+        text = schema.as_text(label_sets.resolve(labels).names)
+    path = files.join(
+        settings.pipeline_root, "schema", short_hash(text), "schema.pbtxt"
+    )
+    if not files.exists(path):
+        with files.atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
     return path
 
 
@@ -209,6 +244,9 @@ def _training(settings: Settings, features, managed: bool) -> list:
         "eval_args": tfx.proto.EvalArgs(splits=["train"]),
     }
     if settings.tuner.max_trials:
+        if settings.tuner.space:
+            # Before the features are made, not after.
+            tuner_space.parse(settings.tuner.space, _config(settings))
         tuner = tfx.components.Tuner(
             tuner_fn=TUNER_FN,
             examples=features,

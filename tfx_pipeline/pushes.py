@@ -1,16 +1,20 @@
 """Which versions of the model were pushed, and which one a server takes."""
 
 import dataclasses
+import hashlib
 import os
 
 import ml_metadata as mlmd
 
 from emorec.data import files
+from emorec.errors import ExportError
 from tfx_pipeline import metadata_store
 from tfx_pipeline.metadata_store import value
 
-SAVED_MODEL = "saved_model.pb"
+SAVED_MODEL, VARIABLES = "saved_model.pb", "variables"
 PUSHED_MODEL = "PushedModel"
+# Where TFX's Trainer puts the SavedModel, below the Model artifact.
+_SERVING_MODEL = "Format-Serving"
 # The inputs of a Pusher that say that a model may be pushed.
 MODEL_BLESSING, INFRA_BLESSING = "model_blessing", "infra_blessing"
 
@@ -130,13 +134,20 @@ def numbers(base: str) -> list[int]:
     """Returns the names under a base path that a server takes for versions.
 
     Ascending; also of a folder that is not complete.
+
+    Raises:
+        EmorecError: It is no folder, or it cannot be read.
     """
     names = (n.rstrip("/") for n in files.listing(base))
     return sorted(int(n) for n in names if _is_version(n))
 
 
 def served(base: str) -> int | None:
-    """Returns the version that a server takes: the highest complete one."""
+    """Returns the version that a server takes: the highest complete one.
+
+    Raises:
+        EmorecError: The base path is no folder, or it cannot be read.
+    """
     for number in reversed(numbers(base)):
         if is_complete(files.join(base, str(number))):
             return number
@@ -144,8 +155,69 @@ def served(base: str) -> int | None:
 
 
 def is_complete(folder: str) -> bool:
-    """Whether a folder holds a SavedModel; its file comes last."""
-    return files.exists(files.join(folder, SAVED_MODEL))
+    """Whether a folder holds a SavedModel with all files of its variables.
+
+    One that has no folder of variables may be a foreign one without any.
+    """
+    if not files.exists(files.join(folder, SAVED_MODEL)):
+        return False
+    place = files.join(folder, VARIABLES)
+    if not files.is_folder(place):
+        return True
+    names = {n.rstrip("/") for n in files.listing(place)}
+    shards = [n for n in names if n.startswith("variables.data-")]
+    # `variables.data-00000-of-00002` says how many there are to be.
+    counts = {n.rpartition("-")[2] for n in shards}
+    return "variables.index" in names and counts == {f"{len(shards):05d}"}
+
+
+def source(store: mlmd.MetadataStore, pushed: PushedVersion) -> str:
+    """Returns the folder that the version is copied from.
+
+    The Pusher wrote one model three times: where a server takes it, in the
+    pipeline's root, and it is the Trainer's. What two of them agree on was
+    pushed; somebody may have put another model under that number, or a copy
+    may have lost a part.
+
+    Raises:
+        ExportError: They are gone, or nothing tells what was pushed.
+    """
+    places = [pushed.archive, pushed.destination]
+    if pushed.model_id is not None:
+        [model] = store.get_artifacts_by_id([pushed.model_id])
+        places.append(files.join(model.uri, _SERVING_MODEL))
+    found = {p: _contents(p) for p in places if p and is_complete(p)}
+    whole = {p: held for p, held in found.items() if _has_values(held)}
+    if not whole:
+        raise ExportError(
+            f"version {pushed.version}: its files are gone, or some of them, "
+            f"from {pushed.destination} and the pipeline's root; choose "
+            "another version"
+        )
+    for place, held in whole.items():
+        if len(whole) == 1 or list(whole.values()).count(held) > 1:
+            return place
+    raise ExportError(
+        f"version {pushed.version}: {' and '.join(whole)} differ, so that "
+        "nothing tells what was pushed; remove what is wrong, or choose "
+        "another version"
+    )
+
+
+def _has_values(held: dict[str, str]) -> bool:
+    return any(n.startswith(f"{VARIABLES}/variables.data") for n in held)
+
+
+def _contents(folder: str) -> dict[str, str]:
+    """Returns the SHA-256 of each file below a folder, by its place in it."""
+    found = {}
+    for name in files.walk(folder):
+        with (
+            files.local_copy(files.join(folder, name)) as path,
+            open(path, "rb") as file,
+        ):
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _is_version(text: str) -> bool:

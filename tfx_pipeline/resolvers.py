@@ -15,12 +15,16 @@ from tfx.types import artifact as artifacts
 
 from emorec.errors import ModelError
 from tfx_pipeline import candidates
+from tfx_pipeline.metadata_store import consumers
 
 _Found = dict[str, list[artifacts.Artifact]]
 
 
-class LatestOther(resolver.ResolverStrategy):
-    """The latest artifact that is not the candidate.
+class LatestValid(resolver.ResolverStrategy):
+    """The latest statistics, other than the candidate, that were accepted.
+
+    What the ExampleValidator refused must not become what the next data are
+    held against.
 
     Inputs: `candidate`, of this run; `others`, of any run.
     """
@@ -30,9 +34,19 @@ class LatestOther(resolver.ResolverStrategy):
     ) -> _Found:
         """Returns the inputs with at most one of `others`."""
         known = {a.id for a in input_dict["candidate"]}
-        others = [a for a in input_dict["others"] if a.id not in known]
-        others.sort(key=lambda a: a.id)
-        return {**input_dict, "others": others[-1:]}
+        for other in sorted(input_dict["others"], key=lambda a: -a.id):
+            if other.id not in known and _is_valid(store, other.id):
+                return {**input_dict, "others": [other]}
+        return {**input_dict, "others": []}
+
+
+def _is_valid(store: mlmd.MetadataStore, artifact_id: int) -> bool:
+    states = mlmd.proto.Execution
+    return any(
+        "ExampleValidator" in execution.type
+        and execution.last_known_state in (states.COMPLETE, states.CACHED)
+        for execution in consumers(store, artifact_id, "statistics")
+    )
 
 
 class LatestBlessed(resolver.ResolverStrategy):

@@ -24,8 +24,6 @@ from tfx_pipeline.pushes import PushedVersion
 
 EXECUTION = "EmorecRollback"
 _BLESSINGS = (pushes.MODEL_BLESSING, pushes.INFRA_BLESSING)
-# Where TFX's Trainer puts the SavedModel, below the Model artifact.
-_SERVING_MODEL = "Format-Serving"
 
 
 def roll_back(
@@ -57,13 +55,10 @@ def roll_back(
     with metadata_store.opened(metadata_path) as store:
         found = pushes.pushed_versions(store, pipeline_name, serving_dir)
         if not found:
-            raise ExportError(
-                f"{serving_dir}: the pipeline {pipeline_name!r} has pushed "
-                "nothing there; run it first"
-            )
+            raise _nothing_pushed(store, pipeline_name, serving_dir)
         served = pushes.served(serving_dir)
         chosen = choose(found, served, version)
-        source = _source(store, chosen)
+        source = pushes.source(store, chosen)
     number = _next_number(serving_dir, found)
     target = files.join(serving_dir, str(number))
     with (
@@ -81,6 +76,21 @@ def roll_back(
     with metadata_store.opened(metadata_path) as store:
         made = pushes.pushed_versions(store, pipeline_name, serving_dir)
     return next(p for p in made if p.version == number)
+
+
+def _nothing_pushed(store, pipeline_name, serving_dir) -> ExportError:
+    others = pushes.pushed_versions(store, pipeline_name)
+    bases = ", ".join(dict.fromkeys(p.base for p in others))
+    remedy = "run it first"
+    if bases:
+        remedy = (
+            f"its versions are in {bases}: give that as `serving_dir`, or run "
+            "it first"
+        )
+    return ExportError(
+        f"{serving_dir}: the pipeline {pipeline_name!r} has pushed nothing "
+        f"there; {remedy}"
+    )
 
 
 def choose(
@@ -153,38 +163,6 @@ def _is_same(a: PushedVersion, b: PushedVersion) -> bool:
     return a.version == b.version or (
         a.model_id is not None and a.model_id == b.model_id
     )
-
-
-def _source(store: mlmd.MetadataStore, chosen: PushedVersion) -> str:
-    """Returns the folder that holds the version's files.
-
-    Raises:
-        ExportError: They are gone, or not those that were pushed.
-    """
-    places = [chosen.destination, chosen.archive]
-    if chosen.model_id is not None:
-        [model] = store.get_artifacts_by_id([chosen.model_id])
-        places.append(files.join(model.uri, _SERVING_MODEL))
-    whole = [p for p in places if p and pushes.is_complete(p)]
-    if not whole:
-        raise ExportError(
-            f"version {chosen.version}: its files are gone from "
-            f"{' and '.join(places)}; choose another version"
-        )
-    # Somebody may have put another model under that number.
-    for other in whole[1:]:
-        if _graph(other) != _graph(whole[0]):
-            raise ExportError(
-                f"version {chosen.version}: {whole[0]} is not what was pushed "
-                f"({other} differs); remove one of them, or choose another "
-                "version"
-            )
-    return whole[0]
-
-
-def _graph(folder) -> bytes:
-    with files.local_copy(files.join(folder, pushes.SAVED_MODEL)) as path:
-        return path.read_bytes()
 
 
 def _next_number(base: str, found: list[PushedVersion]) -> int:

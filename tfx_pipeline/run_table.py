@@ -87,8 +87,12 @@ class RunTable:
         kept = {k: v for k, v in values.items() if k != "note"}
         return cls(**{**kept, "rows": [NodeRow(**r) for r in values["rows"]]})
 
-    def text(self) -> str:
-        """Returns the table and, as its last line, what is served."""
+    def text(self, then: bool = False) -> str:
+        """Returns the table and, as its last line, what is served.
+
+        Args:
+            then: As of `note`.
+        """
         states = [row.state for row in self.rows]
         counts = ", ".join(
             f"{states.count(s)} {s}" for s in dict.fromkeys(states)
@@ -98,26 +102,32 @@ class RunTable:
                 f"run {self.run_id} of {self.pipeline}: {counts}; "
                 f"{self.seconds:.0f} s",
                 *format_table(self.rows),
-                self.note(),
+                self.note(then),
             ]
         )
 
-    def note(self) -> str:
-        """Returns in one line what was pushed and what is served."""
+    def note(self, then: bool = False) -> str:
+        """Returns in one line what was pushed and what is served.
+
+        Args:
+            then: Whether the table is that of the run's end, and another
+                version may be served by now.
+        """
         place = f" in {self.serving_dir}" if self.serving_dir else ""
         if self.served is None:
-            is_served = "nothing is served yet"
+            is_served = (
+                "nothing was served then" if then else "nothing is served yet"
+            )
         else:
             is_served = f"version {self.served}"
             if self.served_again is not None:
                 is_served += f" (version {self.served_again} again)"
-            is_served += f" is still served{place}"
+            is_served += " was served then" if then else " is still served"
+            is_served += place
         if self.pushed is None:
             return f"nothing was pushed; {is_served}"
         if self.pushed == self.served:
-            if any(
-                r.state == RAN and r.details.get("pushed") for r in self.rows
-            ):
+            if self._pushed_now():
                 return f"pushed and served: version {self.served}{place}"
             return f"nothing new to push; {is_served}"
         if self._pushed_now():
@@ -198,6 +208,7 @@ def collect(
     run_id: str,
     node_ids: Sequence[str] | None = None,
     serving_dir: str = "",
+    error: str = "",
 ) -> RunTable:
     """Returns what became of a run.
 
@@ -208,11 +219,15 @@ def collect(
         node_ids: As of `rows`.
         serving_dir: The base path of the server; without, that of the last
             push.
+        error: What ended the run, which ML Metadata does not keep.
 
     Raises:
         EmorecError: There is no such run.
     """
-    found = rows(store, pipeline_name, run_id, node_ids)
+    found = [
+        _told(row, error)
+        for row in rows(store, pipeline_name, run_id, node_ids)
+    ]
     pushed = pushes.pushed_versions(store, pipeline_name)
     if not serving_dir and pushed:
         serving_dir = pushed[0].base
@@ -236,6 +251,16 @@ def collect(
         serving_dir=serving_dir,
         served=served,
         served_again=again[0].rolled_back_to if again else None,
+    )
+
+
+def _told(row: NodeRow, error: str) -> NodeRow:
+    """Puts the first line of an error into the row of the node that failed."""
+    if row.state != FAILED or not error.strip():
+        return row
+    first = " ".join(error.strip().splitlines()[0].split())
+    return dataclasses.replace(
+        row, outcome=first, details={**row.details, "error": error}
     )
 
 

@@ -146,10 +146,14 @@ def write(names: Sequence[str], path: str | os.PathLike) -> str:
     Returns:
         `path`.
     """
-    text = text_format.MessageToString(for_labels(names))
     with files.atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(as_text(names), encoding="utf-8")
     return str(path)
+
+
+def as_text(names: Sequence[str]) -> str:
+    """Returns the schema of some labels as text."""
+    return text_format.MessageToString(for_labels(names))
 
 
 def label_names(path: str | os.PathLike) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import os
 from emorec import config_values
 from emorec.config import Config
 from emorec.data import files
+from emorec.data.splits import SPLITS, UNLABELLED
 from emorec.errors import ConfigError
 
 # The sections of the config that decide what ClipExampleGen writes. It is
@@ -25,6 +26,7 @@ from emorec.errors import ConfigError
 DATA_SECTIONS = ("video", "detector", "tracks", "clip", "data")
 # What the Trainer reads beside the data's own config.
 TRAIN_SECTIONS = ("features", "model", "train")
+LABELLED = tuple(s for s in SPLITS if s != UNLABELLED)
 _NAME_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
@@ -131,7 +133,8 @@ class ServingSettings:
             the embedded server), `embedded`, or the path of a binary.
         max_clips: Clips that are sent to each signature.
         tolerance: Largest difference of a probability.
-        infra_validator: Run TFX's InfraValidator as well; it needs Docker.
+        infra_validator: Run TFX's InfraValidator in its place, which needs
+            Docker.
     """
 
     server: str = "auto"
@@ -271,6 +274,9 @@ def resolve(values: dict, folder: str) -> Settings:
             base=absolute(found.input.base),
             labels=_labels(found.input.labels, folder),
         ),
+        serving=dataclasses.replace(
+            found.serving, server=_server(found.serving.server, absolute)
+        ),
         encoders=dataclasses.replace(
             found.encoders,
             face_weights=absolute(found.encoders.face_weights),
@@ -287,6 +293,10 @@ def _with_paths(config: dict, folder: str) -> dict:
         if given.get(name) and os.path.exists(path):
             given[name] = os.path.normpath(path)
     return {**config, "features": given} if given else config
+
+
+def _server(server: str, absolute) -> str:
+    return server if server in ("auto", "embedded") else absolute(server)
 
 
 def _labels(labels: str, folder: str) -> str:
@@ -326,6 +336,14 @@ def _check(settings: Settings):
         value = getattr(getattr(settings, section), key)
         if value not in choices:
             raise _bad(field, " or ".join(choices), value)
+    for field, names, known in (
+        ("evaluator.split", [settings.evaluator.split], LABELLED),
+        ("input.complete_splits", settings.input.complete_splits, LABELLED),
+        ("inference_split", [settings.inference_split], ("", *SPLITS)),
+    ):
+        for name in names:
+            if name not in known:
+                raise _bad(field, " or ".join(filter(None, known)), name)
     for flag in settings.beam_pipeline_args:
         if not isinstance(flag, str):
             raise _bad("beam_pipeline_args", "a list of flags", flag)

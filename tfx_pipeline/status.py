@@ -10,10 +10,13 @@ from tfx_pipeline import (
     evaluation_figures,
     lineage,
     lineage_text,
+    metadata_store,
     pushes,
     run_list,
     run_table,
 )
+
+_NOW, _AT_ITS_END = "now", "at its end"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,10 @@ class Status:
         served: The version that a server takes there, or None.
         runs: The newest first.
         pushed: What was pushed to any base path, the newest first.
-        run: What became of the run that was asked for, or None.
+        run: What became of the run that was asked for, or None. Its `served`
+            is of `run_seen`.
+        run_seen: `at its end` where the run has left its table, `now` where
+            ML Metadata alone tells; "" without a run.
         version: The version whose lineage is told, or None.
         lineage: Of that version, or None.
         videos: Those of that version, or None where they were not asked for.
@@ -38,6 +44,7 @@ class Status:
     runs: list[run_list.Run]
     pushed: list[pushes.PushedVersion]
     run: run_table.RunTable | None
+    run_seen: str
     version: int | None
     lineage: lineage.Lineage | None
     videos: list[dict] | None
@@ -49,7 +56,9 @@ class Status:
     def text(self) -> str:
         """Returns what people read."""
         if self.run is not None:
-            return self.run.text()
+            if self.run_seen == _NOW:
+                return self.run.text()
+            return f"{self.run.text(then=True)}\nnow: {self._served_line()}"
         lines = [f"pipeline {self.pipeline}", "", "runs, the newest first"]
         lines += [f"  {_run_line(r)}" for r in self.runs] or ["  none"]
         lines += ["", "pushed versions, the newest first"]
@@ -125,7 +134,7 @@ def collect(
         serving_dir: The base path of the server; without, that of the last
             push.
         pipeline_root: Where runs have left their tables; without, that of
-            the first push.
+            the newest artifact.
         limit: Most runs and most pushed versions.
         run_id: A run whose table is wanted; then there is no lineage.
         version: The version whose lineage is wanted; without, that of the
@@ -139,10 +148,10 @@ def collect(
     serving_dir = serving_dir or (pushed[0].base if pushed else "")
     served = pushes.served(serving_dir) if serving_dir else None
     table = chosen = found = listed = None
+    seen = ""
     if run_id is not None:
-        if pushed and not pipeline_root:
-            pipeline_root = evaluation_figures.root_of(pushed[-1].archive)
-        table = _table(store, pipeline_name, run_id, serving_dir, pipeline_root)
+        root = pipeline_root or _root(store, pipeline_name)
+        table, seen = _table(store, pipeline_name, run_id, serving_dir, root)
     else:
         chosen = _choose(pushed, serving_dir, served, version)
     if chosen is not None:
@@ -156,6 +165,7 @@ def collect(
         runs=run_list.runs(store, pipeline_name, limit),
         pushed=pushed[:limit],
         run=table,
+        run_seen=seen,
         version=chosen and chosen.version,
         lineage=found,
         videos=listed,
@@ -163,13 +173,27 @@ def collect(
 
 
 def _table(store, pipeline_name, run_id, serving_dir, root):
-    """The table that the run has left, else one out of ML Metadata."""
+    """The table that the run has left, else one out of ML Metadata.
+
+    And what its `served` is of.
+    """
     path = run_table.run_file(root, run_id)
     if root and files.exists(path):
-        return run_table.load(path)
-    return run_table.collect(
+        return run_table.load(path), _AT_ITS_END
+    table = run_table.collect(
         store, pipeline_name, run_id, serving_dir=serving_dir
     )
+    return table, _NOW
+
+
+def _root(store, pipeline_name) -> str:
+    """The pipeline's root, by any artifact; also where nothing was pushed."""
+    context = metadata_store.pipeline_context(store, pipeline_name)
+    if context is None:
+        return ""
+    found = store.get_artifacts_by_context(context.id)
+    uris = {a.id: a.uri for a in found if a.uri}
+    return evaluation_figures.root_of(uris[max(uris)]) if uris else ""
 
 
 def _choose(pushed, base, served, version):

@@ -67,9 +67,21 @@ def main(args: list[str]) -> int:
         raise EmorecError(
             f"a node failed: {' '.join(str(result.error).split())[:500]}"
         ) from result.error
-    if _FAIL_UNBLESSED.value and not result.table.pushed:
-        raise ModelError("no model was pushed (the table says why)")
+    if _FAIL_UNBLESSED.value:
+        _check_pushed(result.table)
     return 0
+
+
+def _check_pushed(table):
+    """Refuses a run after which its model is not there to be served."""
+    if table.pushed is None:
+        raise ModelError("no model was pushed (the table says why)")
+    if table.served is None:
+        raise ModelError(
+            f"version {table.pushed} was pushed earlier and is not in "
+            f"{table.serving_dir} any more; `emorec pipeline rollback "
+            f"--version={table.pushed}` pushes it again"
+        )
 
 
 class _Progress:

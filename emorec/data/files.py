@@ -93,13 +93,21 @@ def tail(path: str | os.PathLike, count: int) -> bytes:
 
 
 def listing(folder: str | os.PathLike) -> list[str]:
-    """Returns the names in a folder, sorted; none where it is absent."""
+    """Returns the names in a folder, sorted; none where it is absent.
+
+    Raises:
+        EmorecError: It is no folder, or it cannot be read.
+    """
     if is_remote(folder):
         return remote.listing(str(folder))
     try:
         return sorted(os.listdir(folder))
     except FileNotFoundError:
         return []
+    except OSError as e:
+        raise EmorecError(
+            f"{folder}: cannot be listed ({e.strerror}); it must be a folder"
+        ) from e
 
 
 def makedirs(path: str | os.PathLike) -> None:
@@ -240,6 +248,17 @@ def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
             shutil.copyfile(source, temporary)
 
 
+def walk(folder: str | os.PathLike) -> list[str]:
+    """Returns the paths of all files below a folder, relative to it, sorted."""
+    if is_remote(folder):
+        return sorted(remote.walk(str(folder)))
+    return sorted(
+        os.path.relpath(os.path.join(place, file), folder)
+        for place, _, inner in os.walk(folder)
+        for file in inner
+    )
+
+
 def copy_tree(
     source: str | os.PathLike, target: str | os.PathLike, last: str = ""
 ) -> None:
@@ -256,14 +275,7 @@ def copy_tree(
     Raises:
         EmorecError: There is no file, or one cannot be read or written.
     """
-    if is_remote(source):
-        found = sorted(remote.walk(str(source)))
-    else:
-        found = sorted(
-            os.path.relpath(os.path.join(folder, file), source)
-            for folder, _, inner in os.walk(source)
-            for file in inner
-        )
+    found = walk(source)
     if not found:
         raise EmorecError(
             f"{source}: holds no file to copy to {target}; check the path"

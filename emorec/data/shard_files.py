@@ -5,16 +5,20 @@ summary in JSON, which is written last: a shard whose summary is there is done.
 Folders may be remote.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from emorec.config import Config, short_hash
 from emorec.data import dataset, files
 from emorec.errors import EmorecError, RecordError
 
 SUMMARIES = "shards"
+# Summaries of a remote folder that are read at a time: each waits some ten
+# milliseconds for its store.
+_READERS = 16
 _WHAT = "summary of a shard"
 _REMEDY = (
     "copy the data set whole, its folder `shards` too, or run `emorec "
@@ -175,7 +179,7 @@ def adopt(
 
     A shard is taken whose task is the same, whatever its file is called: a
     plan of another total names its shards otherwise. Shards that are there
-    already are left alone.
+    already are left alone. No folder is looked at once all are there.
 
     Args:
         tasks: The shards to be.
@@ -191,10 +195,9 @@ def adopt(
     waiting = {task.hash: task for task in tasks if finished(task) is None}
     count = 0
     for folder in folders:
-        for name in files.listing(files.join(folder, SUMMARIES)):
-            if not (waiting and name.endswith(".json")):
-                continue
-            values = _adoptable(files.join(folder, SUMMARIES, name))
+        if not waiting:
+            break
+        for values in _summaries(folder, {t.split for t in waiting.values()}):
             task = waiting.get(values.get("task"))
             if task is None or not _is_of(values, task):
                 continue
@@ -207,7 +210,27 @@ def adopt(
                 values["path"] = files.name(task.path)
                 files.write_json(summary_path(task.path), values)
                 count += 1
+            if not waiting:
+                break
     return count
+
+
+def _summaries(folder, splits: Collection[str]) -> Iterator[dict]:
+    """Yields the summaries of a folder's shards of some splits."""
+    place = files.join(folder, SUMMARIES)
+    starts = tuple(f"{split}-" for split in splits)
+    paths = [
+        files.join(place, name)
+        for name in files.listing(place)
+        if name.startswith(starts) and name.endswith(".json")
+    ]
+    if not files.is_remote(place):
+        yield from map(_adoptable, paths)
+        return
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        # Not all at once: whoever has found what he wants reads no further.
+        for i in range(0, len(paths), _READERS):
+            yield from pool.map(_adoptable, paths[i : i + _READERS])
 
 
 def _adoptable(path) -> dict:

@@ -152,7 +152,8 @@ def plan(
 def _targets(split, values) -> list[str]:
     """Returns the names of a split's files of features."""
     names = [os.path.basename(name) for name in values["files"]]
-    return [f"Split-{split}/{n.removesuffix('.gz')}.gz" for n in names]
+    folder = f"{dataset.SPLIT_FOLDER}{split}"
+    return [f"{folder}/{n.removesuffix('.gz')}.gz" for n in names]
 
 
 def _summary(path, target) -> str:
@@ -184,11 +185,20 @@ def write_shard(task: ShardTask, encoders: Encoders) -> int | None:
                 Config.from_dict(task.config),
             )
     except EmorecError as e:
-        values = {"error": str(e), "class": type(e).__name__}
-        files.write_json(task.summary, values)
+        write_fault(task, e)
         return None
     files.write_json(task.summary, {**key, "records": count})
     return count
+
+
+def write_fault(task: ShardTask, error: EmorecError) -> None:
+    """Writes why a shard could not be made, for `finish` to raise it.
+
+    Raises:
+        EmorecError: That cannot be written either.
+    """
+    values = {"error": str(error), "class": type(error).__name__}
+    files.write_json(task.summary, values)
 
 
 def _take_over(task, key) -> int | None:
@@ -297,7 +307,8 @@ def finish(
             )
         splits[split] = {**values, "files": names}
         if names:
-            _remove_strays(files.join(path, f"Split-{split}"), names)
+            folder = files.join(path, f"{dataset.SPLIT_FOLDER}{split}")
+            _remove_strays(folder, names)
     made = dataclasses.replace(
         data,
         path=path,

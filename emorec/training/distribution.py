@@ -42,12 +42,20 @@ def choose() -> tf.distribute.Strategy:
     """
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
-    text = os.environ.get(VARIABLE, "")
-    if _workers(text) > 1:
-        return _multi_worker(text)
+    if cluster_size() > 1:
+        return _multi_worker(os.environ[VARIABLE])
     if len(tf.config.get_visible_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def cluster_size() -> int:
+    """Returns how many workers `TF_CONFIG` names; 0 without one.
+
+    Raises:
+        ConfigError: It is malformed.
+    """
+    return _workers(os.environ.get(VARIABLE, ""))
 
 
 def _workers(text: str) -> int:

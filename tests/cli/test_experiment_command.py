@@ -42,6 +42,7 @@ def described(out) -> list[dict]:
     return sorted(found, key=lambda v: (v["variant"], v["seed"]))
 
 
+@pytest.mark.long
 def test_an_experiment_and_its_table(run, tmp_path):
     """The table says what the runs say; the same command makes none again."""
     out = tmp_path / "out"

@@ -83,7 +83,10 @@ def test_ctrl_c_while_the_workers_start_is_one_line(preparing):
     assert not (data / dataset.FILE).exists()
 
 
-@pytest.mark.parametrize("to", ["parent", "parent, then group"])
+@pytest.mark.parametrize(
+    "to",
+    [pytest.param("parent", marks=pytest.mark.long), "parent, then group"],
+)
 def test_sigterm_ends_the_workers_and_keeps_their_shards(preparing, to):
     process, data = preparing
     wait_for(lambda: list(data.glob("shards/*.json")), process)

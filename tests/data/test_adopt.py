@@ -223,6 +223,52 @@ def test_damaged_summaries_and_absent_shards_are_passed_over(
     assert shards.finished(tasks[0]).records == 2
 
 
+def test_no_more_is_read_than_is_needed(small, whole, tmp_path, monkeypatch):
+    """Each summary is a request or more of a bucket."""
+    data = shutil.copytree(whole.path, tmp_path / "data")
+    (data / "shards" / "test-00001-of-00002.json").write_text("{}")
+    tasks = prepare.plan(small, tmp_path / "new", CONFIG, by_split=True)
+    test, *train = tasks
+    listed, read = [], []
+    listing, read_json = files.listing, files.read_json
+
+    def seen_listing(folder):
+        listed.append(folder)
+        return listing(folder)
+
+    def seen_read(path, *more):
+        read.append(files.name(path))
+        return read_json(path, *more)
+
+    monkeypatch.setattr(files, "listing", seen_listing)
+    monkeypatch.setattr(files, "read_json", seen_read)
+    assert shards.adopt([test], [tmp_path / "absent", data, whole.path]) == 1
+    assert listed == [f"{tmp_path}/absent/shards", f"{data}/shards"]
+    assert read == ["test-00000-of-00001.json"]
+    listed.clear()
+    read.clear()
+    # One is there now, and of its split nothing is looked for any more.
+    assert shards.adopt(tasks, [data, whole.path]) == len(train) == 2
+    assert listed == [f"{data}/shards"]
+    assert sorted(read) == [
+        "test-00000-of-00001.json",
+        "train-00000-of-00002.json",
+        "train-00001-of-00002.json",
+    ]
+
+
+def test_shards_of_another_file_system_are_taken_over(small, whole, tmp_path):
+    """Their summaries are read by threads, some at a time."""
+    data = shutil.copytree(whole.path, tmp_path / "data")
+    for i in range(40):
+        name = data / "shards" / f"train-00000-of-{i + 3:05d}.json"
+        name.write_text("{" if i % 2 else "{}")
+    tasks = prepare.plan(small, tmp_path / "new", CONFIG, by_split=True)
+    assert shards.adopt(tasks, [f"file://{data}"]) == 3
+    made = [pathlib.Path(task.path).read_bytes() for task in tasks]
+    assert made == content(whole)
+
+
 def test_a_copy_that_fails_leaves_no_shard(
     small, whole, tmp_path, file_size_limit
 ):

@@ -81,6 +81,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["a", "a/b"])
+def test_what_is_no_folder_is_not_listed(name, tmp_path):
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(EmorecError) as e:
+        files.listing(tmp_path / name)
+    message = str(e.value)
+    assert message.startswith(
+        f"{tmp_path}/{name}: cannot be listed (Not a directory); "
+    )
+    assert "\n" not in message
+
+
 def test_a_tree_is_copied_with_one_file_last(tmp_path, monkeypatch):
     source = tmp_path / "source"
     for name in ("a/done.json", "a/x/y", "b"):

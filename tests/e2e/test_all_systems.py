@@ -10,7 +10,7 @@ from emorec.models import presets
 from serving.server.server import ModelServer
 
 # It has it all: a cascade of two streams, features and maps.
-SHORT = ("ensemble",)
+SHORT = ("face_rnn",)
 SMALL = (
     "--set=train.epochs=1",
     "--set=model.encoder_units=8",

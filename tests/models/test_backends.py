@@ -36,6 +36,10 @@ def write(name, folder: pathlib.Path) -> dict:
     return answers
 
 
+# One process of JAX that runs every system: half a minute.
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> dict:
     """name -> (TensorFlow's answers, JAX's answers and steps)."""

@@ -81,7 +81,7 @@ def extract(artifact, folder: pathlib.Path, beam=(), **arguments):
     made = component(artifact, **arguments)
     features = standard_artifacts.Examples()
     features.uri = str(folder)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     executor = feature_extractor_executor.Executor(
         feature_extractor_executor.Executor.Context(
             beam_pipeline_args=list(beam)

@@ -117,6 +117,8 @@ def FeatureExtractor(
     code: Parameter[str],
 ):
     _data_set(features.uri, ".tfrecord.gz")
+    features.set_string_custom_property("encoder_hash", "e1")
+    features.set_string_custom_property("random_weights", "face,context")
     told = {"encoders": {"face": {"id": "mini_xception", "hash": "e1"}}}
     pathlib.Path(features.uri, "features.json").write_text(json.dumps(told))
 
@@ -136,6 +138,8 @@ def Trainer(
     folder = pathlib.Path(model.uri, "Format-Serving")
     (folder / "variables").mkdir(parents=True)
     (folder / "variables" / "variables.index").write_bytes(b"index")
+    data = folder / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(b"values")
     (folder / "saved_model.pb").write_text(f"model of seed {given['seed']}")
 
 
@@ -182,7 +186,7 @@ def _nodes(given: dict, blessings: tuple[int, int], push: bool) -> list:
     )
     counts = StatisticsGen(examples=examples.outputs["examples"])
     previous = tfx.dsl.Resolver(
-        strategy_class=resolvers.LatestOther,
+        strategy_class=resolvers.LatestValid,
         candidate=counts.outputs["statistics"],
         others=tfx.dsl.Channel(type=standard_artifacts.ExampleStatistics),
     ).with_id("PreviousStatistics")

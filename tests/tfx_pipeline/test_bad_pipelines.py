@@ -33,6 +33,8 @@ def run(tmp_path):
         last = result.table.text().splitlines()[-1]
         assert last.startswith("nothing was pushed; nothing is served yet")
         failed = [r.node for r in result.table.rows if r.state == "failed"]
+        told = [r.outcome for r in result.table.rows if r.state == "failed"]
+        assert told == [" ".join(str(result.error).splitlines()[0].split())]
         after = [r.node for r in result.table.rows if r.state == "not reached"]
         assert len(failed) == 1
         assert {"Trainer", "Pusher"} <= set(after)
@@ -160,6 +162,12 @@ def test_no_manifest_where_it_should_be(run):
             "`schema_file` is needed where `input.labels` is 'auto'",
         ),
         (
+            {"tuner": {"max_trials": 1, "space": {"model.size": [1]}}},
+            "model.size",
+        ),
+        ({"serving": {"server": "/no/such/server"}}, "/no/such/server"),
+        ({"serving_dir": "a-file/serving"}, "`serving_dir` must be a folder"),
+        (
             {"metadata_path": "s3://bucket/metadata.sqlite"},
             "`metadata_path` must be a local file",
         ),
@@ -168,6 +176,7 @@ def test_no_manifest_where_it_should_be(run):
 def test_wrong_settings_run_nothing(tmp_path, values, message):
     from tfx_pipeline import local_runner
 
+    (tmp_path / "a-file").touch()
     found = settings.resolve(
         {"input": {"manifest": "m.csv"}, **values}, str(tmp_path)
     )
@@ -175,3 +184,45 @@ def test_wrong_settings_run_nothing(tmp_path, values, message):
         local_runner.run(found)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pipeline" / "metadata.sqlite").exists()
+
+
+def test_a_cluster_is_refused_before_it_waits_for_its_workers(
+    tmp_path, monkeypatch
+):
+    from tfx_pipeline import local_runner
+
+    cluster = {"worker": ["127.0.0.1:9", "127.0.0.1:10"]}
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({"cluster": cluster, "task": task})
+    )
+    found = settings.resolve({"input": {"manifest": "m.csv"}}, str(tmp_path))
+    with pytest.raises(EmorecError, match="names 2 workers"):
+        local_runner.run(found)
+
+
+def test_an_edited_schema_is_another_one(tmp_path):
+    from tfx_pipeline import schema
+
+    path = schema.write(("happy", "sad"), tmp_path / "schema.pbtxt")
+    found = settings.resolve(
+        {
+            "input": {"data": "data", "labels": "auto"},
+            "schema_file": "schema.pbtxt",
+        },
+        str(tmp_path),
+    )
+    first = pipeline._schema_file(found, managed=False)
+    assert schema.label_names(first) == ("happy", "sad")
+    schema.write(("happy", "glad"), path)
+    second = pipeline._schema_file(found, managed=False)
+    assert second != first
+    assert schema.label_names(second) == ("happy", "glad")
+
+
+def test_an_empty_metadata_file_is_none(run, prepared, tmp_path):
+    edited(prepared, tmp_path / "data", test=None)
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "metadata.sqlite").touch()
+    node, _ = run({"data": "data"})
+    assert node == "ClipExampleGen"

@@ -9,7 +9,7 @@ from testing import commands
 
 from emorec.config import Config
 from emorec.data import manifest, prepare, shards
-from emorec.errors import EmorecError
+from emorec.errors import EmorecError, UsageError, WeightsError
 
 
 def run(sample_set, folder, flag):
@@ -24,6 +24,7 @@ def run(sample_set, folder, flag):
     )
 
 
+@pytest.mark.long
 def test_beam_writes_the_same_records(prepared, sample_set, tmp_path):
     done = run(sample_set, tmp_path, "--direct_num_workers=1")
     assert done.code == 0, done.err
@@ -35,6 +36,22 @@ def test_beam_writes_the_same_records(prepared, sample_set, tmp_path):
     for split in prepared.splits:
         for path in map(pathlib.Path, prepared.files(split)):
             assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--runner=Nobody", "--direct_num_workers=abc", "--direct_running_mode=no"],
+)
+def test_bad_flags_are_refused_in_one_line(flag, capsys):
+    from tfx_pipeline import beam_shards
+
+    with pytest.raises(UsageError) as caught:
+        beam_shards.check([flag])
+    message = str(caught.value)
+    assert message.startswith("`--beam_pipeline_args`: ")
+    assert flag.rpartition("=")[2] in message
+    assert "\n" not in message and "usage" not in message
+    assert capsys.readouterr().err == ""
 
 
 def test_a_bad_pipeline_flag_is_one_line(sample_set, tmp_path):
@@ -92,14 +109,52 @@ def test_a_full_disk_is_one_line_and_keeps_no_shard(tasks, full_disk):
     assert not any(map(shards.finished, tasks))
 
 
+MULTI = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+
+
+@pytest.mark.parametrize(
+    "flags", [[], pytest.param(MULTI, marks=pytest.mark.long)]
+)
+def test_workers_that_cannot_report_are_one_line(flags, tmp_path):
+    from tfx_pipeline import beam_shards
+
+    report = tmp_path / "out" / "shards" / "faults.json"
+    (report / "in the way").mkdir(parents=True)
+    task = beam_shards.CopyTask(
+        f"{tmp_path}/in/train-00000-of-00001.tfrecord",
+        f"{tmp_path}/out/Split-train/train-00000-of-00001.tfrecord",
+        "hash",
+    )
+    with pytest.raises(EmorecError) as caught:
+        beam_shards.copy_shards([task], flags)
+    assert str(caught.value) == (
+        f"{report}: cannot be written (Is a directory); free some space or "
+        "choose another place"
+    )
+
+
+def test_errors_are_found_in_what_beam_raises():
+    from tfx_pipeline import beam_shards
+
+    text = (
+        'Traceback (most recent call last):\n  File "x.py", line 1\n'
+        "emorec.errors.RecordError: a.tfrecord: is damaged\n\n"
+        "During handling of the above exception, another occurred:\n\n"
+        "emorec.errors.WeightsError: b.h5: is absent [while running 'Work']\n"
+    )
+    with pytest.raises(WeightsError) as caught, beam_shards.plain_errors():
+        raise RuntimeError("a bundle failed") from RuntimeError(text)
+    assert str(caught.value) == "b.h5: is absent"
+    for other in ("emorec.errors.Nothing: x", "emorec.errors.re: x", "x"):
+        with pytest.raises(RuntimeError), beam_shards.plain_errors():
+            raise RuntimeError(other)
+
+
 @pytest.mark.long
 def test_two_worker_processes_write_the_same(tasks, tmp_path):
     from tfx_pipeline import beam_shards
 
-    counts = beam_shards.write_shards(
-        tasks,
-        ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
-    )
+    counts = beam_shards.write_shards(tasks, MULTI)
     assert counts["videos"] == 4
     for task in tasks:
         name = pathlib.Path(task.path).name

@@ -1,5 +1,6 @@
 """ClipExampleGen alone: its executor's records and refusals."""
 
+import csv
 import json
 import pathlib
 import shutil
@@ -16,6 +17,7 @@ from emorec.errors import (
     RecordError,
     VideoError,
 )
+from tfx_pipeline import executions
 from tfx_pipeline.components import clip_example_gen
 
 ROOT = pathlib.Path(clip_example_gen.__file__).resolve().parents[2]
@@ -124,7 +126,10 @@ def test_too_many_broken_videos_end_the_run(few, base):
     assert "the limit of 10.0%" in first
     assert len(lines) == 21
     assert lines[0].startswith("line 8: ") and "broken0.mp4" in lines[0]
-    assert lines[-1] == "and 2 more"
+    more, _, path = lines[-1].partition("; all of them: ")
+    assert more == "and 2 more"
+    with open(path, newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 22
 
 
 def test_no_readable_video_at_all_tells_the_list_too(base):
@@ -213,6 +218,26 @@ def test_a_run_that_fails_at_a_limit_loses_no_work(few, base):
     third = clip_runs.run(out, 3, **given, max_failed_share=1)
     assert set(third.data["sources"]) == {"kept"}
     assert not list(out.rglob("kept-*"))
+
+
+def test_the_newest_of_many_executions_are_looked_at(tmp_path):
+    for name in ("8", "9", "10", "kept-11", "12", "notes"):
+        (tmp_path / name).mkdir()
+    path = f"{tmp_path}/12"
+    found = [f"{tmp_path}/{n}" for n in ("kept-11", "10", "9", "8")]
+    assert executions.beside(path) == found
+    assert executions.beside(path, 2) == found[:2]
+
+
+def test_what_was_kept_under_the_same_number_is_replaced(tmp_path):
+    """A new store of metadata begins at 1."""
+    for name in ("2", "kept-1", "kept-2"):
+        (tmp_path / name / "shards").mkdir(parents=True)
+        (tmp_path / name / "of").write_text(name)
+    executions.keep(f"{tmp_path}/2", "shards")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "kept-2"]
+    assert (tmp_path / "kept-2" / "of").read_text() == "2"
+    assert list((tmp_path / "2").iterdir()) == []
 
 
 def test_shards_of_other_code_are_not(base):

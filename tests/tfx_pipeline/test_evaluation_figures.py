@@ -103,6 +103,15 @@ def test_in_words():
         "blessed: MAP 50.00 %, ACC - of 8 clips (last blessed model left out: "
         "other CNN)"
     )
+    told = "(last blessed model left out: other CNN)"
+    bare = {**left_out, "figures": None}
+    assert evaluation_figures.words(bare) == f"blessed {told}"
+    refused = {**bare, "blessed": False}
+    assert evaluation_figures.words(refused) == f"not blessed {told}"
+    refused["why_not"] = ["acc is low"]
+    assert evaluation_figures.words(refused) == (
+        f"not blessed: acc is low {told}"
+    )
     assert evaluation_figures.words({**found, "blessed": None}).startswith(
         "measured, without thresholds: MAP"
     )

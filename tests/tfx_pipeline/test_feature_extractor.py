@@ -14,8 +14,14 @@ from tfx.components.util import tfxio_utils
 
 from emorec.config import Config
 from emorec.data import keys, records
-from emorec.errors import ConfigError, RecordError, WeightsError
+from emorec.errors import (
+    ConfigError,
+    EmorecError,
+    RecordError,
+    WeightsError,
+)
 from emorec.features import encoder, extract, feature_set
+from tfx_pipeline import feature_shards
 
 pytest_plugins = ["testing.feature_fixtures"]
 BOTH = feature_artifacts.BOTH
@@ -145,6 +151,42 @@ def test_a_corrupt_shard_is_one_line(examples_artifact, tmp_path):
         )
     assert str(path) in str(e.value) and "\n" not in str(e.value)
     assert not (tmp_path / "1" / "features.json").exists()
+
+
+def test_a_fault_that_cannot_be_noted_is_one_line(examples_artifact, tmp_path):
+    copy = _only(examples_artifact, tmp_path / "examples", "test")
+    (path,) = pathlib.Path(copy.uri).glob("Split-test/*")
+    path.write_bytes(path.read_bytes()[:-1000])
+    note = tmp_path / "1" / "extracted" / f"{path.stem}.json"
+    (note / "in the way").mkdir(parents=True)
+    with (
+        feature_artifacts.no_published_weights(tmp_path / "cache"),
+        pytest.raises(EmorecError) as e,
+    ):
+        feature_artifacts.extract(
+            copy, tmp_path / "1", inputs=["face_features"]
+        )
+    assert str(e.value) == (
+        f"{note}: cannot be written (Is a directory); free some space or "
+        "choose another place"
+    )
+
+
+def test_a_worker_without_encoders_notes_it(examples_artifact, tmp_path):
+    (path,) = pathlib.Path(examples_artifact.uri).glob("Split-test/*")
+    task = feature_set.ShardTask(
+        source=str(path),
+        target=f"{tmp_path}/Split-test/a.tfrecord.gz",
+        summary=f"{tmp_path}/extracted/a.json",
+        inputs=("face_features",),
+        encoders="0123",
+        config=Config().to_dict(),
+    )
+    worker = feature_shards.ExtractShard(str(tmp_path), {"face": "0123"})
+    assert list(worker.process(task)) == []
+    noted = feature_artifacts.read(tmp_path / "extracted" / "a.json")
+    assert noted["class"] == "ModelError"
+    assert f"{tmp_path}/encoders/face" in noted["error"]
 
 
 def test_other_records_are_refused(examples_artifact, tmp_path):

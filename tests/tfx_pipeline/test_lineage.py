@@ -1,5 +1,6 @@
 """What ML Metadata tells: runs, pushed versions, what a model is made of."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -8,8 +9,16 @@ import sys
 import pytest
 from testing import commands, tiny_pipeline
 
-from emorec.errors import EmorecError, UsageError
-from tfx_pipeline import lineage, metadata_store, pushes, run_list, status
+from emorec.data import files
+from emorec.errors import EmorecError
+from tfx_pipeline import (
+    lineage,
+    metadata_store,
+    pushes,
+    run_list,
+    run_table,
+    status,
+)
 
 
 @pytest.fixture
@@ -191,48 +200,6 @@ def test_a_version_that_somebody_else_put_there(history, tmp_path, monkeypatch):
     assert "which this pipeline did not push" in found.text()
 
 
-@pytest.mark.parametrize(
-    "content, why",
-    [
-        (None, "there is no such file"),
-        ("", "it is empty"),
-        ("no database" * 100, "file is not a database"),
-    ],
-)
-def test_no_metadata(tmp_path, content, why):
-    path = tmp_path / "metadata.sqlite"
-    if content is not None:
-        path.write_text(content)
-    with (
-        pytest.raises(EmorecError) as caught,
-        metadata_store.opened(path),
-    ):
-        pass
-    assert str(caught.value) == (
-        f"{path}: no ML Metadata ({why}); run `emorec pipeline run` first, or "
-        "give the right path"
-    )
-    assert path.exists() is (content is not None)
-
-
-def test_it_cannot_be_written_by_accident(store):
-    with (
-        pytest.raises(EmorecError, match="readonly"),
-        metadata_store.opened(tiny_pipeline.METADATA) as read_only,
-    ):
-        kind = metadata_store.metadata_store_pb2.ContextType(name="new")
-        read_only.put_context_type(kind)
-
-
-def test_the_pipeline_that_is_meant(store):
-    assert metadata_store.the_pipeline(store, None) == "tiny"
-    with pytest.raises(UsageError) as caught:
-        metadata_store.the_pipeline(store, "other")
-    assert str(caught.value) == (
-        "`--pipeline_name` must be one of those that ran: tiny. Received: other"
-    )
-
-
 def settings_file(folder, **changes):
     path = folder / "pipeline.json"
     values = {
@@ -281,6 +248,53 @@ def test_the_command(history, tmp_path, capsys, monkeypatch):
     )
     assert done.out.splitlines()[1].split()[0] == "node"
     assert tiny_pipeline.REFUSED in done.out
+
+
+def test_a_run_tells_what_was_served_then_and_what_is_now(
+    history, tmp_path, monkeypatch
+):
+    """Its own table, written at its end; here before the second was pushed."""
+    world = history.copied(tmp_path / "copy")
+    monkeypatch.chdir(world.folder)
+    first, second = world.versions
+    run = world.ids["failed"]
+
+    def shown(store):
+        return told(store, run_id=run).text().splitlines()
+
+    with metadata_store.opened(tiny_pipeline.METADATA) as store:
+        # Of a run that was killed nothing was written: told as of now.
+        assert shown(store)[-1] == (
+            f"nothing was pushed; version {second} is still served in "
+            "serving/emotion"
+        )
+        assert told(store, run_id=run).run_seen == "now"
+        table = run_table.collect(
+            store,
+            tiny_pipeline.NAME,
+            run,
+            tiny_pipeline.NODES,
+            error="the loss is not finite",
+        )
+        left = dataclasses.replace(table, served=first)
+        files.write_json(run_table.run_file("root", run), left.to_dict())
+        lines = shown(store)
+        assert lines[-2:] == [
+            f"nothing was pushed; version {first} was served then in "
+            "serving/emotion",
+            f"now: version {second} is served in serving/emotion",
+        ]
+        found = told(store, run_id=run)
+    [line] = [x for x in lines if x.startswith("Trainer")]
+    assert line.endswith("  the loss is not finite")
+    assert (found.run_seen, found.run.served, found.served) == (
+        "at its end",
+        first,
+        second,
+    )
+    assert found.to_dict()["run"]["rows"][4]["outcome"] == (
+        "the loss is not finite"
+    )
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,20 @@ class World:
             ]
         )
 
+    def validate(self, statistics, state):
+        kind = self.store.put_execution_type(
+            metadata_store_pb2.ExecutionType(name="x.StrictExampleValidator")
+        )
+        [execution] = self.store.put_executions(
+            [metadata_store_pb2.Execution(type_id=kind, last_known_state=state)]
+        )
+        event = metadata_store_pb2.Event(
+            artifact_id=statistics.id, execution_id=execution
+        )
+        event.type = metadata_store_pb2.Event.INPUT
+        event.path.steps.add().key = "statistics"
+        self.store.put_events([event])
+
     def latest(self, *candidates):
         found = resolvers.LatestBlessed().resolve_artifacts(
             self.store,
@@ -134,19 +148,27 @@ def test_without_a_candidate_any_blessed_model_is_taken(world):
     assert world.latest() is second
 
 
-def test_the_latest_other_artifact(world):
+def test_the_latest_statistics_that_were_accepted(world):
     made = [
         world.put(standard_artifacts.ExampleStatistics(), f"s{i}")
-        for i in range(3)
+        for i in range(4)
     ]
+    states = metadata_store_pb2.Execution
+    for artifact, state in zip(
+        made,
+        (states.COMPLETE, states.CACHED, states.FAILED, states.RUNNING),
+        strict=True,
+    ):
+        world.validate(artifact, state)
 
     def other(candidate):
-        found = resolvers.LatestOther().resolve_artifacts(
+        found = resolvers.LatestValid().resolve_artifacts(
             world.store, {"candidate": [candidate], "others": list(made)}
         )
         return found["others"]
 
-    assert other(made[2]) == [made[1]]
-    assert other(made[0]) == [made[2]]
+    # What was refused, or never judged, is not what others are held against.
+    assert other(made[3]) == [made[1]]
+    assert other(made[1]) == [made[0]]
     del made[1:]
     assert other(made[0]) == []

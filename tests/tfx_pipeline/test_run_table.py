@@ -44,6 +44,9 @@ def test_a_first_run(collect, history):
     assert outcome(table, "Evaluator") == "blessed"
     assert outcome(table, "ServableValidator") == "blessed"
     assert outcome(table, "LastBlessed") == "none yet"
+    assert outcome(table, "FeatureExtractor") == (
+        "RANDOM weights: face and context (answers say nothing about emotion)"
+    )
     assert outcome(table, "Trainer").startswith("model ")
     [letters] = (history.folder / "root").glob("ClipExampleGen/dead_letters/*")
     assert outcome(table, "ClipExampleGen") == (
@@ -116,6 +119,17 @@ def test_a_run_that_ended_early(collect, name, state):
     assert "nothing was pushed; version" in table.text().splitlines()[-1]
 
 
+def test_the_error_is_told_where_it_happened(collect):
+    table = collect("failed", error="the loss is\tnot finite\nmore of it\n")
+    assert outcome(table, "Trainer") == "the loss is not finite"
+    [row] = [r for r in table.rows if r.details.get("error")]
+    assert row.node == "Trainer"
+    assert row.details["error"] == "the loss is\tnot finite\nmore of it\n"
+    assert sum("not finite" in x for x in table.text().splitlines()) == 1
+    # A run in which nothing failed has no place for one.
+    assert collect("same", error="an error") == collect("same")
+
+
 def test_a_node_that_was_passed_over(collect):
     table = collect("first", ["ClipExampleGen", "Tuner", "Trainer", "Late"])
     assert states(table) == {
@@ -167,6 +181,9 @@ def test_a_damaged_table(tmp_path, text):
 def test_where_nothing_is_served(collect, tmp_path):
     table = collect("worse", serving_dir=str(tmp_path))
     assert table.note() == "nothing was pushed; nothing is served yet"
+    assert table.note(then=True) == (
+        "nothing was pushed; nothing was served then"
+    )
 
 
 def test_a_version_that_is_not_complete_is_not_served(history, collect):

@@ -15,7 +15,13 @@ from tfx.components.pusher import executor as pusher
 from tfx.types import channel_utils, standard_artifacts
 
 from emorec.data import records
-from emorec.errors import ConfigError, EmorecError, RecordError, UsageError
+from emorec.errors import (
+    ConfigError,
+    EmorecError,
+    RecordError,
+    ServerError,
+    UsageError,
+)
 from emorec.training import bundle as bundles
 from tfx_pipeline.components import servable_validator
 
@@ -357,10 +363,28 @@ def test_a_server_that_ends(toy, tmp_path):
         "echo bye\nexit 255\n",
     )
     examples = toy_examples(tmp_path / "examples")
-    _, report = validate(tmp_path, toy, examples, server=binary)
-    assert report["reason"] == (
-        f"{binary} ended with code 255: Error: it does not load"
+    # No refusal, which TFX would keep: the model is not at fault.
+    with pytest.raises(ServerError) as caught:
+        validate(tmp_path, toy, examples, server=binary)
+    assert str(caught.value) == (
+        f"the trial of the servable: {binary} ended with code 255: Error: it "
+        "does not load; the model loads without that server, so mend the "
+        "server and run again"
     )
+
+
+def test_a_server_that_ends_over_a_model_that_nobody_loads(toy, tmp_path):
+    binary = script(tmp_path / "server", "#!/bin/sh\nexit 255\n")
+    examples = toy_examples(tmp_path / "examples")
+    path = pathlib.Path(toy.uri) / "Format-Serving" / "saved_model.pb"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    try:
+        _, report = validate(tmp_path, toy, examples, server=binary)
+    finally:
+        path.write_bytes(content)
+    assert report["blessed"] is False
+    assert "ended with code 255" in report["reason"]
 
 
 def test_a_server_that_never_answers(toy, tmp_path):
@@ -370,11 +394,8 @@ def test_a_server_that_never_answers(toy, tmp_path):
         "exec sleep 600\n",
     )
     examples = toy_examples(tmp_path / "examples")
-    _, report = validate(tmp_path, toy, examples, server=binary, deadline_s=2.0)
-    assert report["reason"] == (
-        "the trial took longer than its 2 s; raise `deadline_s` or lower "
-        "`max_clips`"
-    )
+    with pytest.raises(ServerError, match="longer than its 2 s; raise"):
+        validate(tmp_path, toy, examples, server=binary, deadline_s=2.0)
     pid = (tmp_path / "pid").read_text().strip()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid), 0)

@@ -19,6 +19,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
                 "serving_dir": "s3://bucket/serving/emotion",
                 "input": {"base": "../clips", "manifest": "labels.csv"},
                 "encoders": {"face_weights": "/elsewhere/face.h5"},
+                "serving": {"server": "bin/server"},
             }
         )
     )
@@ -29,6 +30,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
     assert found.input.base == str(tmp_path.parent / "clips")
     assert found.encoders.face_weights == "/elsewhere/face.h5"
     assert found.encoders.context_weights == ""
+    assert found.serving.server == str(tmp_path / "bin/server")
 
 
 def test_labels_and_encoders_by_path_are_made_absolute(tmp_path):
@@ -111,6 +113,21 @@ def test_fields_of_the_command_line_come_last(tmp_path):
             {**MANIFEST, "beam_pipeline_args": [1]},
             "`beam_pipeline_args` must be a list of flags. Received: 1",
         ),
+        (
+            {**MANIFEST, "evaluator": {"split": "tset"}},
+            "`evaluator.split` must be train or validation or test. "
+            "Received: 'tset'",
+        ),
+        (
+            {**MANIFEST, "inference_split": "unlabeled"},
+            "`inference_split` must be train or validation or test or "
+            "unlabelled",
+        ),
+        (
+            {"input": {"manifest": "m.csv", "complete_splits": ["tst"]}},
+            "`input.complete_splits` must be train",
+        ),
+        ({**MANIFEST, "serving": 3}, "config `serving` must be an object"),
         (
             {**MANIFEST, "config": {"train": {"epoch": 1}}},
             "config has no field train.epoch",

@@ -65,7 +65,9 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
         """Makes the data set and checks that it is fit to go on with."""
         make = self._prepare if found.kind == driver.MANIFEST else self._copy
         data = make(found, uri, config, exec_properties)
-        _check_failures(found.path, data.failures, _rows(data), exec_properties)
+        _check_failures(
+            found.path, data.failures, _rows(data), exec_properties, uri
+        )
         _check_train(found.path, data)
         _check_labels(
             found.path, data, json.loads(exec_properties["complete_splits"])
@@ -99,7 +101,9 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
                 people=people,
                 by_split=True,
                 earlier=[
-                    f for f in executions.beside(uri) if _code_of(f) == code
+                    folder
+                    for folder in executions.beside(uri, executions.NEWEST)
+                    if _code_of(folder) == code
                 ],
                 write=write,
             )
@@ -109,7 +113,7 @@ class ClipExampleGenExecutor(base_beam_executor.BaseBeamExecutor):
             done = filter(None, map(shards.finished, tasks))
             failures = [f for summary in done for f in summary.failures]
             _check_failures(
-                found.path, failures, len(rows.rows), exec_properties
+                found.path, failures, len(rows.rows), exec_properties, uri
             )
             raise
 
@@ -157,26 +161,35 @@ def _code_of(folder: str) -> dict | None:
 
 
 def _write_failures(letters, failures, rows: int):
-    with (
-        files.atomic(files.join(letters.uri, FAILURES)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, ("line", "video", "split", "reason"))
-        writer.writeheader()
-        writer.writerows(failures)
+    _write_csv(files.join(letters.uri, FAILURES), failures)
     # Custom ones: Kubeflow knows no others of a type that is not TFX's own.
     letters.set_int_custom_property("failed", len(failures))
     letters.set_int_custom_property("rows", rows)
 
 
-def _check_failures(path, failures, rows: int, exec_properties):
+def _write_csv(path: str, failures):
+    with (
+        files.atomic(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, ("line", "video", "split", "reason"))
+        writer.writeheader()
+        writer.writerows(failures)
+
+
+def _check_failures(path, failures, rows: int, exec_properties, uri: str):
     """Refuses a data set that lacks too many of its videos."""
     limit = float(exec_properties["max_failed_share"])
     if not failures or len(failures) / rows <= limit:
         return
     lines = [f"line {f['line']}: {f['reason']}" for f in failures[:_LISTED]]
     if failures[_LISTED:]:
-        lines.append(f"and {len(failures) - _LISTED} more")
+        # In what is put aside: TFX removes the outputs themselves.
+        _write_csv(files.join(uri, FAILURES), failures)
+        lines.append(
+            f"and {len(failures) - _LISTED} more; all of them: "
+            f"{files.join(executions.kept(uri), FAILURES)}"
+        )
     raise VideoError(
         f"{path}: {len(failures)} of {rows} videos "
         f"({len(failures) / rows:.1%}) could not be read, over the limit of "

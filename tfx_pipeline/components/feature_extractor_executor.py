@@ -18,7 +18,7 @@ from emorec.errors import ConfigError
 from emorec.features import encoder, feature_set, precomputed
 from emorec.features.encoders import Encoders
 from emorec.models import presets
-from tfx_pipeline import executions, feature_shards
+from tfx_pipeline import beam_shards, executions, feature_shards
 
 # Custom properties of the artifact.
 ENCODER_HASH = "encoder_hash"
@@ -58,7 +58,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             inputs,
             config,
             code=exec_properties["code"],
-            earlier=executions.beside(features.uri),
+            earlier=executions.beside(features.uri, executions.NEWEST),
         )
         self._extract(features.uri, encoders, tasks)
         feature_set.finish(data, features.uri, encoders, config, tasks)
@@ -69,7 +69,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         hashes = {stream: e.hash for stream, e in encoders.items()}
         # A shard is minutes of work: without a reshuffle a runner may fuse
         # all of them into one bundle on one worker.
-        with self._make_beam_pipeline() as root:
+        with beam_shards.plain_errors(), self._make_beam_pipeline() as root:
             _ = (
                 root
                 | "Shards" >> beam.Create(tasks)

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import (
@@ -30,7 +31,8 @@ from tfx.types.component_spec import (
 )
 
 from emorec.data import files
-from emorec.errors import ConfigError, EmorecError
+from emorec.errors import ConfigError, EmorecError, ServerError
+from serving.client.errors import BadRequest, ModelNotFound, Unsupported
 from tfx_pipeline import (
     candidates,
     servable_check,
@@ -45,6 +47,8 @@ REASON = "reason"
 _BLESSED = "blessed"
 _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _VERSION = "1"
+# What a server says of a request that the model refuses.
+_OF_THE_MODEL = (BadRequest, ModelNotFound, Unsupported)
 _CODE = (
     "serving",
     "emorec/data/input_pipeline.py",
@@ -70,6 +74,7 @@ class Executor(base_executor.BaseExecutor):
 
         Raises:
             UsageError: The server's binary is not there.
+            ServerError: The server failed, not the model.
             RecordError: There is no example to send, or files are damaged.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -110,15 +115,39 @@ def _samples(described, input_dict, exec_properties):
 
 
 def _try(trial, base, binary, described, samples, deadline) -> None:
-    """Serves the candidate and asks it."""
+    """Serves the candidate and asks it.
+
+    Raises:
+        ServerError: A server's own process failed, or was too slow, with a
+            model that loads here. That is no word on the model: TFX would
+            keep a refusal, and not try again once the server is mended.
+    """
+    folder = os.path.join(base, _VERSION)
     try:
         with servable_server.serve(base, binary, deadline) as server:
-            folder = os.path.join(base, _VERSION)
             servable_check.run(
                 trial, server, folder, described, samples, deadline
             )
     except EmorecError as e:
-        trial.error = " ".join(str(e).split())
+        said = " ".join(str(e).split())
+        if binary is not None and not isinstance(e, _OF_THE_MODEL):
+            fault = _fault(folder)
+            if not fault:
+                raise ServerError(
+                    f"the trial of the servable: {said}; the model loads "
+                    "without that server, so mend the server and run again"
+                ) from e
+            said = f"{said} ({fault})"
+        trial.error = said
+
+
+def _fault(folder: str) -> str:
+    """Returns why a SavedModel cannot be loaded; "" where it can."""
+    try:
+        tf.saved_model.load(folder)
+    except (OSError, ValueError, tf.errors.OpError) as e:
+        return " ".join(str(e).split())[:200]
+    return ""
 
 
 @contextlib.contextmanager
