@@ -1,7 +1,6 @@
 """The SavedModel in a Model artifact, and what it says of itself."""
 
 import json
-import os
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -10,7 +9,11 @@ from tfx.types import artifact
 from tfx.utils import path_utils
 
 from emorec.data import files
-from emorec.errors import ModelError, RecordError
+from emorec.data import records as tfrecords
+from emorec.errors import EmorecError, ModelError, RecordError
+
+# The Trainer's answers for some clips, in its artifact `model_run`.
+PREDICTIONS = "predictions.json"
 
 # What `emorec.export.saved_model` puts into every SavedModel. (Not imported:
 # it brings all of training.)
@@ -37,6 +40,7 @@ def description(path: str) -> dict | None:
 
     Raises:
         ModelError: It is one, and its description is damaged.
+        EmorecError: It cannot be read, which tells nothing of the model.
     """
     name = files.open_file_system(f"{path}/{_DESCRIPTION}")
     if not tf.io.gfile.exists(name):
@@ -47,7 +51,12 @@ def description(path: str) -> dict | None:
         for key in ("config", "labels", "encoders", "inputs", "streams"):
             found[key]
         return found
-    except (tf.errors.OpError, ValueError, KeyError, TypeError) as e:
+    except tf.errors.OpError as e:
+        raise EmorecError(
+            f"{name}: cannot be read ({' '.join(str(e).split())[:200]}); check "
+            "the storage and run again"
+        ) from e
+    except (ValueError, KeyError, TypeError) as e:
         raise ModelError(
             f"{name}: not the description of a model ({e!r:.200}); export "
             "the model again"
@@ -58,22 +67,18 @@ def record_files(folder: str) -> list[str]:
     """Returns the files of a split, as TFX reads them, in their order.
 
     Args:
-        folder: The URI of the split; may be remote.
+        folder: The URI of the split; may be remote. One that is not there
+            has none.
     """
-    files.open_file_system(folder)
-    if not tf.io.gfile.isdir(folder):
-        return []
-    return sorted(
-        path
-        for path in tf.io.gfile.glob(os.path.join(folder, "*"))
-        if not tf.io.gfile.isdir(path)
-    )
+    paths = [files.join(folder, name) for name in files.listing(folder)]
+    return [path for path in paths if not files.is_folder(path)]
 
 
 def records(folder: str) -> Iterator[bytes]:
     """Yields the serialized records of a split, file by file.
 
-    A file whose name ends in `.gz` is read as GZIP, as everywhere in TFX.
+    As they are, for they are sent on, and others than Examples may be. A file
+    whose name ends in `.gz` is read as GZIP, as everywhere in TFX.
 
     Args:
         folder: The URI of the split; may be remote.
@@ -82,9 +87,8 @@ def records(folder: str) -> Iterator[bytes]:
         RecordError: A file is no TFRecord file, or is cut short.
     """
     for path in record_files(folder):
-        kind = "GZIP" if path.endswith(".gz") else ""
         try:
-            yield from tf.data.TFRecordDataset(path, kind).as_numpy_iterator()
+            yield from tfrecords.open_files([path]).as_numpy_iterator()
         except tf.errors.OpError as e:
             raise RecordError(
                 f"{path}: not a readable TFRecord file "

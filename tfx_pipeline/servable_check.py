@@ -23,7 +23,7 @@ from tfx_pipeline.servable_judges import (
     Refusal,
 )
 from tfx_pipeline.servable_requests import Samples
-from tfx_pipeline.servable_server import Deadline, Server
+from tfx_pipeline.servable_server import NOT_OF_THE_MODEL, Deadline, Server
 
 TRAINER = "the trainer's predictions"
 IN_PROCESS = "the SavedModel in this process"
@@ -138,7 +138,9 @@ def run(
         deadline: When the trial ends.
 
     Raises:
-        EmorecError: Nothing could be asked at all.
+        ModelError: The model cannot be asked at all.
+        ServerError: The server does not answer, or not in time: nothing that
+            the model is to blame for.
     """
     trial.server = {"kind": server.kind, "version": server.version}
     with server.client(deadline) as client:
@@ -161,6 +163,10 @@ def run(
                     answer = client.predict(name, request)
                 tried.seconds += round(time.monotonic() - started, 3)
                 tried.count(rows, judge.difference(name, request, answer))
+        except NOT_OF_THE_MODEL:
+            # First: this tells what to do.
+            deadline.left()
+            raise
         except (Refusal, ServerError) as e:
             tried.error = " ".join(str(e).split())
             if isinstance(e, BadRequest) and judge.is_foreign(name, request):

@@ -14,6 +14,8 @@ import tensorflow as tf
 from tfx_pipeline import servable_requests
 
 _ANSWERS = "probabilities"
+# What a SavedModel raises that is damaged, or takes no such input.
+_FAULTS = (OSError, ValueError, TypeError, KeyError, tf.errors.OpError)
 
 
 class Refusal(Exception):
@@ -27,6 +29,19 @@ class Reference:
         self._path = path
         self._loaded = None
 
+    def fault(self) -> str | None:
+        """Returns why it does not load here, in one line; None if it does."""
+        try:
+            self._load()
+        except _FAULTS as e:
+            return " ".join(str(e).split())[:300]
+        return None
+
+    def _load(self):
+        if self._loaded is None:
+            self._loaded = tf.saved_model.load(self._path)
+        return self._loaded
+
     def answer(self, name: str, request: Mapping) -> dict[str, np.ndarray]:
         """Returns what a signature answers here.
 
@@ -34,19 +49,11 @@ class Reference:
             Refusal: It cannot be loaded, or does not answer.
         """
         try:
-            if self._loaded is None:
-                self._loaded = tf.saved_model.load(self._path)
-            outputs = self._loaded.signatures[name](
+            outputs = self._load().signatures[name](
                 **{k: tf.constant(v) for k, v in request.items()}
             )
             return {k: v.numpy() for k, v in outputs.items()}
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            KeyError,
-            tf.errors.OpError,
-        ) as e:
+        except _FAULTS as e:
             raise Refusal(
                 "the server answers, but the SavedModel does not answer in "
                 f"this process ({' '.join(str(e).split())[:300]})"

@@ -12,7 +12,6 @@ from emorec.data import files, input_pipeline, keys
 from emorec.errors import RecordError
 from tfx_pipeline import candidates
 
-PREDICTIONS = "predictions.json"
 DESCRIBE = "describe"
 OF_FEATURES = ("feature_examples", "features")
 # Where clips are looked for when nobody names a split: first in those that
@@ -112,7 +111,7 @@ def _predictions(uri: str) -> tuple[str, dict[str, list[float]] | None]:
 
     None stands for no clip at all.
     """
-    path = f"{uri}/{PREDICTIONS}"
+    path = f"{uri}/{candidates.PREDICTIONS}"
     found = files.read_json(
         path, "predictions of the trainer", "run the Trainer again"
     )

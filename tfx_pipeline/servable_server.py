@@ -6,18 +6,38 @@ import os
 import time
 from collections.abc import Iterator
 
-import tensorflow as tf
-
-from emorec.errors import ServerError, UsageError
+from emorec.errors import ModelError, ServerError, UsageError
 from serving.client.emotion_client import EmotionClient
-from serving.client.errors import ModelNotFound, Unavailable
+from serving.client.errors import (
+    DeadlineExceeded,
+    ModelNotFound,
+    Overloaded,
+    Unavailable,
+    Unsupported,
+)
 from serving.server import external
-from serving.server.server import ModelServer
 
 MODEL_NAME = "candidate"
 AUTO, EMBEDDED = "auto", "embedded"
 # Seconds between two looks whether a process that starts is still there.
 _LOOK_S = 1.0
+# The state of a version that the server does not try to load any more.
+_GIVEN_UP = "END"
+
+
+class OutOfTime(ServerError):
+    """The trial's time is over."""
+
+
+# What a call raises for reasons that are the server's or the machine's.
+NOT_OF_THE_MODEL = (
+    OutOfTime,
+    Unavailable,
+    DeadlineExceeded,
+    ModelNotFound,
+    Overloaded,
+    Unsupported,
+)
 
 
 class Deadline:
@@ -31,11 +51,11 @@ class Deadline:
         """Returns the seconds that are left, more than 0.
 
         Raises:
-            ServerError: None are.
+            OutOfTime: None are.
         """
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise ServerError(
+            raise OutOfTime(
                 f"the trial took longer than its {self.seconds:g} s; raise "
                 "`deadline_s` or lower `max_clips`"
             )
@@ -65,6 +85,8 @@ class Server:
 
 def binary_of(server: str) -> str | None:
     """Returns the binary that a choice of server means; None is embedded.
+
+    Cheap: it loads neither TensorFlow nor TFX, and starts nothing.
 
     Args:
         server: `auto` (the real server where it is on the PATH), `embedded`,
@@ -98,10 +120,16 @@ def serve(
         deadline: When the trial ends.
 
     Raises:
-        EmorecError: The server does not start, the model does not load, or
-            the time is over.
+        ModelError: The server says that the model does not load.
+        ServerError: The server does not start, has ended (with its last
+            words), or the time is over. Of the model this tells nothing.
     """
     if binary is None:
+        # Not for `binary_of`: these two take seconds.
+        import tensorflow as tf
+
+        from serving.server.server import ModelServer
+
         with ModelServer(
             base_path, MODEL_NAME, port=0, start_timeout_s=deadline.left()
         ) as server:
@@ -117,7 +145,12 @@ def serve(
     with external.running(line) as check:
         server = Server(external.BINARY, found, f"127.0.0.1:{port}")
         _wait_ready(server, check, deadline)
-        yield server
+        try:
+            yield server
+        except NOT_OF_THE_MODEL:
+            # Why it has ended tells more than that it does not answer.
+            check()
+            raise
 
 
 def _wait_ready(server: Server, check, deadline: Deadline) -> None:
@@ -129,3 +162,18 @@ def _wait_ready(server: Server, check, deadline: Deadline) -> None:
                 return
             except (Unavailable, ModelNotFound):
                 deadline.left()
+                _check_loads(client)
+
+
+def _check_loads(client: EmotionClient) -> None:
+    """Raises ModelError where a server that answers has given a model up."""
+    try:
+        states = client.status()
+    except ServerError:
+        return
+    for found in states:
+        if found.state == _GIVEN_UP and found.error_message:
+            raise ModelError(
+                "the server does not load the model: "
+                f"{' '.join(found.error_message.split())[:500]}"
+            )

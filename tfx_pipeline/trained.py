@@ -15,8 +15,8 @@ from emorec.errors import EmorecError, ModelError
 from emorec.export import saved_model
 from emorec.features import feature_set
 from emorec.training import bundle, fitted
+from tfx_pipeline import candidates
 
-PREDICTIONS = "predictions.json"
 # Below `assets.extra`, which no server reads and a push carries along.
 BASE = "emorec_model"
 MAX_PREDICTIONS = 64
@@ -76,7 +76,7 @@ def publish(
             not there then.
     """
     files.write_json(
-        files.join(folder, PREDICTIONS), predictions(features, made)
+        files.join(folder, candidates.PREDICTIONS), predictions(features, made)
     )
     differences = saved_model.write_to(
         bundle.load(model_dir, use_cudnn=False),

@@ -167,7 +167,7 @@ def test_a_worse_model_is_not_pushed(pipeline):
     assert worse.error is None, worse.table.text()
     assert pipeline.versions() == before
     said = outcome(worse, "Evaluator")
-    assert said.startswith("NOT blessed: map fell by")
+    assert said.startswith("not blessed: map fell by")
     assert "against the last blessed model, 0.05 is allowed" in said
     assert "not pushed" in outcome(worse, "Pusher")
     assert before[-1] in worse.table.text().splitlines()[-1]

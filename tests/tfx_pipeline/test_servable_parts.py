@@ -1,11 +1,23 @@
 """The parts of ServableValidator: which clips, and what is a difference."""
 
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from testing import tfx_artifacts
+from testing import tfx_artifacts, toy_model
 
-from tfx_pipeline import servable_judges, servable_requests
+from emorec.errors import EmorecError, ModelError, RecordError
+from serving.client.emotion_client import EmotionClient
+from serving.server.server import ModelServer
+from tfx_pipeline import (
+    candidates,
+    servable_judges,
+    servable_requests,
+    servable_server,
+)
 
 # How answers are compared.
 
@@ -87,3 +99,80 @@ def test_clips_with_a_face_come_first(tmp_path, given, expected):
         e.features.feature["clip/id"].bytes_list.value[0].decode()
         for e in found
     ]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".tfrecord", "-00000-of-00001"])
+def test_records_below_a_folder_with_any_name(tmp_path, suffix):
+    # A glob would take it for a pattern.
+    root = tmp_path / "run [2] *"
+    parts = [[b"1", b"2"], [b"3"]]
+    tfx_artifacts.examples(root, {"eval": parts}, suffix=suffix)
+    split = root / "Split-eval"
+    (split / "folder").mkdir()
+    assert list(candidates.records(str(split))) == [b"1", b"2", b"3"]
+    assert list(candidates.records(str(root / "Split-none"))) == []
+    last = split / f"eval-00001{suffix}"
+    last.write_bytes(b"no records, neither plain nor gzip")
+    with pytest.raises(RecordError, match="eval-00001.*not a readable TFRec"):
+        list(candidates.records(str(split)))
+
+
+def test_a_description_that_cannot_be_read_says_nothing(tmp_path):
+    path = tmp_path / "assets" / "emorec.json"
+    path.mkdir(parents=True)
+    with pytest.raises(EmorecError, match="emorec.json: cannot be") as caught:
+        candidates.description(str(tmp_path))
+    assert not isinstance(caught.value, ModelError)
+    path.rmdir()
+    path.write_text("{")
+    with pytest.raises(ModelError, match="not the description of a model"):
+        candidates.description(str(tmp_path))
+
+
+# The server.
+
+
+def test_a_binary_is_chosen_without_tensorflow():
+    code = (
+        "import sys\n"
+        "from emorec.errors import UsageError\n"
+        "from tfx_pipeline import servable_server\n"
+        "assert servable_server.binary_of('embedded') is None\n"
+        "servable_server.binary_of('auto')\n"
+        "try:\n"
+        "    servable_server.binary_of('/no/server')\n"
+        "except UsageError as e:\n"
+        "    print(e)\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'/no/server', which is no file that can be run" in done.stdout
+
+
+def test_a_model_that_a_server_has_given_up_is_told(tmp_path):
+    toy_model.save(tmp_path / "base" / "1", ("a", "b"))
+    deadline = servable_server.Deadline(60)
+    with ModelServer(
+        str(tmp_path / "base"), "candidate", port=0, poll_s=0.05
+    ) as server:
+        address = f"127.0.0.1:{server.port}"
+        with EmotionClient(address, model_name="candidate") as client:
+            servable_server._check_loads(client)
+            damaged = tmp_path / "damaged"
+            damaged.mkdir()
+            (damaged / "saved_model.pb").write_bytes(b"no graph")
+            damaged.rename(tmp_path / "base" / "2")
+            while len(client.status()) < 2 or any(
+                s.state == "LOADING" for s in client.status()
+            ):
+                deadline.left()
+                time.sleep(0.05)
+            with pytest.raises(ModelError, match="does not load the model: "):
+                servable_server._check_loads(client)
+    with EmotionClient(address, timeout_s=0.5) as client:
+        # Nobody answers: nothing is known.
+        servable_server._check_loads(client)

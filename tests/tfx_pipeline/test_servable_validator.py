@@ -1,17 +1,15 @@
 """ServableValidator: what it blesses, what it refuses, and why."""
 
 import json
-import os
 import pathlib
 import shutil
-import stat
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from testing import tfx_artifacts, toy_model
-from tfx.components.pusher import executor as pusher
+from testing.servable_trials import NAMES, script, toy_examples, validate
 from tfx.types import channel_utils, standard_artifacts
 
 from emorec.data import records
@@ -19,48 +17,10 @@ from emorec.errors import (
     ConfigError,
     EmorecError,
     RecordError,
-    ServerError,
     UsageError,
 )
 from emorec.training import bundle as bundles
 from tfx_pipeline.components import servable_validator
-
-NAMES = ("happy", "sad", "angry")
-GIVEN = {
-    "max_clips": 3,
-    "tolerance": 1e-3,
-    "server": "embedded",
-    "split": "",
-    "deadline_s": 120.0,
-    "code": "",
-}
-
-
-def validate(folder, model, examples, features=None, run=None, **given):
-    """Runs the executor; returns the blessing and its report."""
-    blessing = tfx_artifacts.made(
-        standard_artifacts.InfraBlessing, folder / "blessing"
-    )
-    inputs = {"model": [model], "examples": [examples]}
-    inputs |= {"features": [features]} if features else {}
-    inputs |= {"model_run": [run]} if run else {}
-    servable_validator.Executor().Do(
-        inputs, {"blessing": [blessing]}, {**GIVEN, **given}
-    )
-    report = json.loads((folder / "blessing" / "report.json").read_text())
-    assert report["reason"] == blessing.get_string_custom_property("reason")
-    assert "\n" not in report["reason"]
-    blessed = blessing.get_int_custom_property("blessed")
-    assert report["blessed"] is bool(blessed)
-    name = "INFRA_BLESSED" if blessed else "INFRA_NOT_BLESSED"
-    assert sorted(p.name for p in (folder / "blessing").iterdir()) == sorted(
-        [name, "report.json"]
-    )
-    # Pusher's own judgement.
-    assert pusher.Executor().CheckBlessing({"infra_blessing": [blessing]}) is (
-        bool(blessed)
-    )
-    return blessing, report
 
 
 @pytest.fixture(autouse=True)
@@ -256,12 +216,6 @@ def toy(tmp_path_factory):
     )
 
 
-def toy_examples(folder, rows=((0.5, 0.3, 0.2), (0.1, 0.1, 0.8)), **more):
-    data = [toy_model.record(row) for row in rows]
-    splits = {"train": [[]], "eval": [data]}
-    return tfx_artifacts.examples(folder, splits, **more)
-
-
 @pytest.mark.parametrize("suffix", [".gz", "-00000-of-00001"])
 def test_a_model_that_is_not_ours(toy, tmp_path, suffix):
     examples = toy_examples(tmp_path / "examples", suffix=suffix)
@@ -348,57 +302,6 @@ def test_a_server_that_is_not_there(toy, tmp_path):
 
 
 # A server in a process of its own.
-
-
-def script(path, text):
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
-
-
-def test_a_server_that_ends(toy, tmp_path):
-    binary = script(
-        tmp_path / "server",
-        "#!/bin/sh\necho starting\necho 'Error: it does not load' >&2\n"
-        "echo bye\nexit 255\n",
-    )
-    examples = toy_examples(tmp_path / "examples")
-    # No refusal, which TFX would keep: the model is not at fault.
-    with pytest.raises(ServerError) as caught:
-        validate(tmp_path, toy, examples, server=binary)
-    assert str(caught.value) == (
-        f"the trial of the servable: {binary} ended with code 255: Error: it "
-        "does not load; the model loads without that server, so mend the "
-        "server and run again"
-    )
-
-
-def test_a_server_that_ends_over_a_model_that_nobody_loads(toy, tmp_path):
-    binary = script(tmp_path / "server", "#!/bin/sh\nexit 255\n")
-    examples = toy_examples(tmp_path / "examples")
-    path = pathlib.Path(toy.uri) / "Format-Serving" / "saved_model.pb"
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    try:
-        _, report = validate(tmp_path, toy, examples, server=binary)
-    finally:
-        path.write_bytes(content)
-    assert report["blessed"] is False
-    assert "ended with code 255" in report["reason"]
-
-
-def test_a_server_that_never_answers(toy, tmp_path):
-    binary = script(
-        tmp_path / "server",
-        f'#!/bin/sh\n[ "$1" = --version ] && exit 1\necho $$ > {tmp_path}/pid\n'
-        "exec sleep 600\n",
-    )
-    examples = toy_examples(tmp_path / "examples")
-    with pytest.raises(ServerError, match="longer than its 2 s; raise"):
-        validate(tmp_path, toy, examples, server=binary, deadline_s=2.0)
-    pid = (tmp_path / "pid").read_text().strip()
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from testing import tfx_artifacts
+from testing import s3, tfx_artifacts, toy_model
 from tfx.types import standard_artifacts
 
 from emorec.errors import ExportError
@@ -63,3 +63,71 @@ def test_a_version_that_none_would_exceed_is_told(push):
     assert [p.name for p in push.base.iterdir()] == ["99999999999"]
     # What is not pushed has no number.
     assert push(blessed=False) == [99999999999]
+
+
+# Pushes a local model to a bucket, and loads what lies there.
+REMOTE = """
+import json, sys
+import tensorflow as tf
+from tfx.types import standard_artifacts
+from emorec.data import files
+from tfx_pipeline import pushes
+from tfx_pipeline.components import version_pusher
+
+model, pushed, base = sys.argv[1:]
+files.open_file_system(base)
+source = standard_artifacts.Model()
+source.uri, source.id = model, 1
+blessing = standard_artifacts.ModelBlessing()
+blessing.set_int_custom_property("blessed", 1)
+found = []
+for i in range(2):
+    target = standard_artifacts.PushedModel()
+    target.uri = f"{pushed}/{i}"
+    tf.io.gfile.makedirs(target.uri)
+    version_pusher.Executor().Do(
+        {"model": [source], "model_blessing": [blessing]},
+        {"pushed_model": [target]},
+        {
+            "push_destination": json.dumps(
+                {"filesystem": {"base_directory": base}}
+            )
+        },
+    )
+    found.append(target.get_string_custom_property("pushed_destination"))
+record = tf.train.Example()
+record.features.feature["toy/probabilities"].float_list.value[:] = [0.75, 0.25]
+loaded = tf.saved_model.load(found[-1])
+answer = loaded.signatures["serving_default"](
+    tf.constant([record.SerializeToString()])
+)
+print(json.dumps({
+    "pushed": found,
+    "versions": sorted(pushes.numbers(base)),
+    "answer": answer["probabilities"].numpy().tolist(),
+}))
+"""
+
+
+@pytest.mark.long
+def test_pushes_to_a_bucket_are_versions_that_load(tmp_path):
+    saved = toy_model.save(tmp_path / "saved", ("a", "b"), shift=1.0)
+    model = tfx_artifacts.model(tmp_path / "model", saved)
+    with s3.s3_server() as server:
+        base = f"{server.url}/serving/emotion"
+        done = server.python(REMOTE, model.uri, tmp_path / "pushed", base)
+        found = json.loads(done.stdout.splitlines()[-1])
+        versions = found["versions"]
+        assert len(set(versions)) == 2
+        assert found["pushed"] == [f"{base}/{v}" for v in versions]
+        # The toy with `shift` gives each answer to the next class.
+        assert found["answer"] == [[0.25, 0.75]]
+        for version in versions:
+            prefix = f"serving/emotion/{version}/"
+            there = {k: server.get(k) for k in server.keys(prefix)}
+            there = {k: v for k, v in there.items() if not k.endswith("/")}
+            assert there == {
+                f"{prefix}{p.relative_to(saved).as_posix()}": p.read_bytes()
+                for p in saved.rglob("*")
+                if p.is_file()
+            }

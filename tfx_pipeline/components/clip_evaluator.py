@@ -18,6 +18,17 @@ from emorec.errors import ConfigError, RecordError
 from tfx_pipeline import candidates, evaluation
 from tfx_pipeline.code_hash import code_hash
 
+_CODE = (
+    "emorec/data/files.py",
+    "emorec/data/keys.py",
+    "emorec/data/paths.py",
+    "emorec/data/records.py",
+    "emorec/data/remote.py",
+    "tfx_pipeline/candidates.py",
+    "tfx_pipeline/components/clip_evaluator.py",
+    "tfx_pipeline/evaluation.py",
+    "tfx_pipeline/map_metric.py",
+)
 # What a baseline that could not be asked leaves on the blessing.
 LEFT_OUT = "baseline_left_out"
 
@@ -166,6 +177,4 @@ class ClipEvaluator(Evaluator):
     def __init__(self, *args, **kwargs):
         """Wires the component; see `tfx.components.Evaluator`."""
         super().__init__(*args, **kwargs)
-        self.spec.exec_properties["code"] = code_hash(
-            "tfx_pipeline/map_metric.py", "tfx_pipeline/evaluation.py"
-        )
+        self.spec.exec_properties["code"] = code_hash(*_CODE)

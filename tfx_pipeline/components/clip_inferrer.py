@@ -11,6 +11,9 @@ from tfx.proto import bulk_inferrer_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from tfx_pipeline.code_hash import code_hash
+
+_CODE = ("tfx_pipeline/components/clip_inferrer.py",)
 SIGNATURE = "feature_examples"
 # Where the answer stands in an output record, beside what was asked.
 COLUMN = "emotion/probabilities"
@@ -95,3 +98,4 @@ class ClipInferrer(BulkInferrer):
                 ]
             ),
         )
+        self.spec.exec_properties["code"] = code_hash(*_CODE)

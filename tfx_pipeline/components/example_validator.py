@@ -32,6 +32,15 @@ from tfx_pipeline.code_hash import code_hash
 # Splits of fewer records are not compared: of ten clips, three of one label
 # more are nothing but chance.
 MIN_COMPARED = 100
+_CODE = (
+    "emorec/data/files.py",
+    "emorec/data/keys.py",
+    "emorec/data/paths.py",
+    "emorec/data/remote.py",
+    "emorec/labels.py",
+    "tfx_pipeline/components/example_validator.py",
+    "tfx_pipeline/schema.py",
+)
 _STATISTICS = "statistics"
 _PREVIOUS = "previous_statistics"
 _SCHEMA = "schema"
@@ -281,7 +290,7 @@ class StrictExampleValidator(component.ExampleValidator):
                 serving_splits=json.dumps(list(serving_splits)),
                 skew_split=skew_split,
                 min_compared=min_compared,
-                code=code_hash("tfx_pipeline/components/example_validator.py"),
+                code=code_hash(*_CODE),
                 anomalies=types.Channel(
                     type=standard_artifacts.ExampleAnomalies
                 ),

@@ -36,10 +36,15 @@ _SECTIONS = ("video", "detector", "tracks", "clip", "data", "features")
 # What runs here.
 _CODE = (
     "emorec/config.py",
+    "emorec/config_values.py",
     "emorec/data",
     "emorec/features",
+    "emorec/labels.py",
+    "emorec/models/presets.py",
+    "tfx_pipeline/beam_shards.py",
     "tfx_pipeline/components/feature_extractor.py",
     "tfx_pipeline/components/feature_extractor_executor.py",
+    "tfx_pipeline/executions.py",
     "tfx_pipeline/feature_shards.py",
 )
 ERROR, RANDOM = MISSING = ("error", "random")

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.dsl.components.base import (
@@ -31,11 +30,12 @@ from tfx.types.component_spec import (
 )
 
 from emorec.data import files
-from emorec.errors import ConfigError, EmorecError, ServerError
-from serving.client.errors import BadRequest, ModelNotFound, Unsupported
+from emorec.errors import ConfigError, ModelError, ServerError
+from serving.client.errors import BadRequest
 from tfx_pipeline import (
     candidates,
     servable_check,
+    servable_judges,
     servable_requests,
     servable_server,
 )
@@ -47,11 +47,11 @@ REASON = "reason"
 _BLESSED = "blessed"
 _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _VERSION = "1"
-# What a server says of a request that the model refuses.
-_OF_THE_MODEL = (BadRequest, ModelNotFound, Unsupported)
 _CODE = (
+    "emorec/config.py",
+    "emorec/config_values.py",
+    "emorec/data",
     "serving",
-    "emorec/data/input_pipeline.py",
     "tfx_pipeline/candidates.py",
     "tfx_pipeline/components/servable_validator.py",
     "tfx_pipeline/servable_check.py",
@@ -74,7 +74,8 @@ class Executor(base_executor.BaseExecutor):
 
         Raises:
             UsageError: The server's binary is not there.
-            ServerError: The server failed, not the model.
+            ServerError: The server failed, not the model: it did not start,
+                ended, or did not answer in time.
             RecordError: There is no example to send, or files are damaged.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -86,7 +87,7 @@ class Executor(base_executor.BaseExecutor):
         trial = servable_check.Trial(tolerance=exec_properties["tolerance"])
         try:
             described = candidates.description(path)
-        except EmorecError as e:
+        except ModelError as e:
             trial.error = str(e)
         else:
             samples = _samples(described, input_dict, exec_properties)
@@ -118,9 +119,9 @@ def _try(trial, base, binary, described, samples, deadline) -> None:
     """Serves the candidate and asks it.
 
     Raises:
-        ServerError: A server's own process failed, or was too slow, with a
-            model that loads here. That is no word on the model: TFX would
-            keep a refusal, and not try again once the server is mended.
+        ServerError: The server failed, or was too slow, with a model that
+            loads here. That is no word on the model: TFX would keep a
+            refusal, and not try again once the server is mended.
     """
     folder = os.path.join(base, _VERSION)
     try:
@@ -128,26 +129,17 @@ def _try(trial, base, binary, described, samples, deadline) -> None:
             servable_check.run(
                 trial, server, folder, described, samples, deadline
             )
-    except EmorecError as e:
+    except (ModelError, ConfigError, BadRequest) as e:
+        trial.error = " ".join(str(e).split())
+    except ServerError as e:
         said = " ".join(str(e).split())
-        if binary is not None and not isinstance(e, _OF_THE_MODEL):
-            fault = _fault(folder)
-            if not fault:
-                raise ServerError(
-                    f"the trial of the servable: {said}; the model loads "
-                    "without that server, so mend the server and run again"
-                ) from e
-            said = f"{said} ({fault})"
-        trial.error = said
-
-
-def _fault(folder: str) -> str:
-    """Returns why a SavedModel cannot be loaded; "" where it can."""
-    try:
-        tf.saved_model.load(folder)
-    except (OSError, ValueError, tf.errors.OpError) as e:
-        return " ".join(str(e).split())[:200]
-    return ""
+        fault = servable_judges.Reference(folder).fault()
+        if fault is None:
+            raise ServerError(
+                f"the trial of the servable: {said}; the model loads "
+                "without that server, so mend the server and run again"
+            ) from e
+        trial.error = f"{said} ({fault})"
 
 
 @contextlib.contextmanager
@@ -213,6 +205,9 @@ class ServableValidator(base_component.BaseComponent):
     for Pusher's `infra_blessing`. Its custom property `reason` says in one
     line why the model was blessed or refused; `report.json` has the server
     and each signature's requests, clips, largest difference and seconds.
+
+    A server that does not start, ends or does not answer in time is an error
+    of the run and not of the model: nothing is blessed, refused or cached.
 
     The server is `tensorflow_model_server` where there is one, which listens
     on all addresses of its machine for these seconds; else the embedded one,
