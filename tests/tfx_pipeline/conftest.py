@@ -13,6 +13,14 @@ def history(tmp_path_factory):
     return tiny_pipeline.history(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture
+def world(history, tmp_path, monkeypatch):
+    """A copy of the pipeline that may be changed; the tests are in it."""
+    made = history.copied(tmp_path / "copy")
+    monkeypatch.chdir(made.folder)
+    return made
+
+
 SPLITS = {
     "person00": "train",
     "person01": "train",

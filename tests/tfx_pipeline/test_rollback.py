@@ -21,14 +21,6 @@ from emorec.errors import EmorecError, ExportError, UsageError
 from tfx_pipeline import metadata_store, pushes, rollback, run_table
 
 
-@pytest.fixture
-def world(history, tmp_path, monkeypatch):
-    """A copy of the pipeline that may be changed; the tests are in it."""
-    made = history.copied(tmp_path / "copy")
-    monkeypatch.chdir(made.folder)
-    return made
-
-
 def test_the_version_before_is_served_again(world):
     first, second = world.versions
     before = tree(SERVING)

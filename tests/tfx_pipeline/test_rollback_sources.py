@@ -18,14 +18,6 @@ from emorec.errors import EmorecError, ExportError
 from tfx_pipeline import metadata_store, pushes
 
 
-@pytest.fixture
-def world(history, tmp_path, monkeypatch):
-    """A copy of the pipeline that may be changed; the tests are in it."""
-    made = history.copied(tmp_path / "copy")
-    monkeypatch.chdir(made.folder)
-    return made
-
-
 def test_what_was_removed_from_the_server_comes_from_the_pipeline(world):
     first = world.versions[0]
     wanted = tree(SERVING / str(first))
