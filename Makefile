@@ -1,9 +1,13 @@
 # make demo [VIDEO=clip.mp4]   sets up, then runs the main job
 # make test                    sets up, then passes the tests (at most 15 min)
 # make test-all                the tests that take long
+#                              (WORKERS=1: in one process)
 # make setup                   only sets up: .venv from requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Test processes; a file's tests stay in one, as its fixtures do.
+WORKERS ?= 2
+PYTEST := pytest -q -n $(WORKERS) --dist loadfile
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -18,10 +22,10 @@ demo: $(READY)
 	@$(BIN)/emorec demo --output_dir=build/demo $(if $(VIDEO),--video="$(VIDEO)")
 
 test: $(READY) lint
-	@$(BIN)/python -m pytest -q -m "not long" $(PYTEST_ARGS)
+	@$(BIN)/python -m $(PYTEST) -m "not long" $(PYTEST_ARGS)
 
 test-all: $(READY)
-	@$(BIN)/python -m pytest -q -m long $(PYTEST_ARGS)
+	@$(BIN)/python -m $(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: $(READY)
 	@$(BIN)/ruff check -q .

@@ -35,8 +35,22 @@ VIDEO = [
     "lz4>=4.3",
     "opencv-python-headless>=4.10,<5",
 ]
-SERVING = ["tensorflow-serving-api>=2.16.1,<2.17"]
+SERVING = [
+    "tensorflow-serving-api>=2.16.1,<2.17",
+    # The server's figures, its files, their checks.
+    "prometheus-client>=0.20",
+    "pyyaml>=6",
+    "jinja2>=3.1",
+]
 ONNX = ["tf2onnx>=1.17,<2", "onnx==1.17.0", "onnxruntime>=1.18"]
+# `emorec predict --onnx`, without TensorFlow.
+ONNX_RUNTIME = [
+    "onnxruntime>=1.18",
+    "av>=14,<17",
+    "opencv-python-headless>=4.10,<5",
+    "jinja2>=3.1",
+    "tqdm>=4.66",
+]
 # The charts of experiments and of the study of raters.
 CHARTS = ["matplotlib>=3.10,<3.11"]
 # Label files that come as spreadsheets.
@@ -50,11 +64,14 @@ SAMPLE = ["scikit-image>=0.25,<0.27"]
 # JAX, on the CPU: that a weight file is one of every backend.
 TEST = [
     "pytest>=9",
+    "pytest-xdist>=3.8",
     "ruff>=0.17",
     "scikit-learn>=1.5",
     "scipy>=1.12",
     "jax==0.4.30",
     "jaxlib==0.4.30",
+    # The manifests of serving/deploy, against Kubernetes' own schemas.
+    "kubernetes-validate>=1.31",
     # A local S3 server.
     "moto>=5.2",
     "flask>=3",
@@ -91,6 +108,7 @@ setuptools.setup(
         "video": VIDEO,
         "serving": SERVING,
         "onnx": ONNX,
+        "onnx-runtime": ONNX_RUNTIME,
         "charts": CHARTS,
         "xlsx": XLSX,
         "sample": SAMPLE,

@@ -124,6 +124,7 @@ def run(command: str, args: list[str], name: str | None = None) -> int:
 
 def _guarded(name, module, args) -> int:
     _quiet_libraries()
+    _use_keras_3()
     try:
         _check_backend()
         with _terminable():
@@ -156,6 +157,15 @@ def _guarded(name, module, args) -> int:
             "choose a place that you may write to",
         )
         return 1
+
+
+def _use_keras_3():
+    """Undoes what TFX leaves in the environment of the processes it starts.
+
+    The package mtcnn takes its layers from tf.keras, which with this variable
+    is the package tf_keras, or nothing where that is not installed.
+    """
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
 
 
 def _check_backend():

@@ -1,11 +1,17 @@
-"""A connection to a model server: its methods, deadlines and tries."""
+"""Connections to a model server: channel, methods, deadlines and tries."""
 
+import asyncio
+import dataclasses
+import ipaddress
+import os
+import pathlib
 import random
 import time
 from typing import Any
 
 import grpc
 
+from emorec.errors import UsageError
 from serving.client import errors
 from serving.client.messages import messages
 
@@ -21,40 +27,131 @@ _SERVICES = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Tls:
+    """How the server is known, and how it knows the client.
+
+    Attributes:
+        ca: PEM of the authorities that are trusted; None takes gRPC's own
+            list.
+        certificate: PEM of the client's certificate chain, where the server
+            asks for one (`client_verify`).
+        key: PEM of its private key.
+        server_name: The name in the server's certificate, where it is not
+            the address's.
+    """
+
+    ca: bytes | None = None
+    certificate: bytes | None = None
+    key: bytes | None = dataclasses.field(default=None, repr=False)
+    server_name: str | None = None
+
+    @classmethod
+    def from_files(
+        cls,
+        ca: str | os.PathLike | None = None,
+        certificate: str | os.PathLike | None = None,
+        key: str | os.PathLike | None = None,
+        server_name: str | None = None,
+    ) -> "Tls":
+        """Reads the PEM files.
+
+        Raises:
+            UsageError: A file cannot be read.
+        """
+        return cls(_pem(ca), _pem(certificate), _pem(key), server_name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoint:
+    """Where a server is and how it is spoken to.
+
+    Attributes:
+        address: `host:port`.
+        model_name: The model that the calls ask for, for messages.
+        max_message_bytes: Largest request and answer.
+        tls: None speaks in the clear.
+        token: Sent as `authorization: Bearer TOKEN` with each call.
+
+    Raises:
+        UsageError: The address is not `host:port`, a certificate lacks its
+            key, or a token would cross a network in the clear.
+    """
+
+    address: str
+    model_name: str
+    max_message_bytes: int
+    tls: Tls | None = None
+    token: str | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self):
+        host, colon, port = self.address.rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit()) or (
+            "/" in self.address
+        ):
+            raise UsageError(
+                "`address` must be host:port, such as 127.0.0.1:8500. "
+                f"Received: {self.address!r}"
+            )
+        tls = self.tls
+        if tls and (tls.certificate is None) != (tls.key is None):
+            raise UsageError(
+                "`tls` must have both `certificate` and `key`, or neither"
+            )
+        if self.token is not None and tls is None and not _is_loopback(host):
+            raise UsageError(
+                "`token` must not cross a network in the clear: give `tls` "
+                f"too. Received: the address {self.address}"
+            )
+
+    def channel(self, library: Any) -> Any:
+        """Returns a channel that connects at the first call.
+
+        Args:
+            library: `grpc`, or `grpc.aio` for a channel of coroutines.
+        """
+        options = [
+            ("grpc.max_send_message_length", self.max_message_bytes),
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            # http_proxy of the environment is not meant for model servers.
+            ("grpc.enable_http_proxy", 0),
+            # Tries are ours, within one deadline.
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if self.tls is None:
+            return library.insecure_channel(self.address, options=options)
+        if self.tls.server_name:
+            name = self.tls.server_name
+            options.append(("grpc.ssl_target_name_override", name))
+        credentials = grpc.ssl_channel_credentials(
+            self.tls.ca, self.tls.key, self.tls.certificate
+        )
+        return library.secure_channel(
+            self.address, credentials, options=options
+        )
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What is sent beside each request."""
+        if self.token is None:
+            return ()
+        return (("authorization", f"Bearer {self.token}"),)
+
+    def error(self, error: grpc.RpcError) -> errors.ServerError:
+        """Returns a failed call as an error of one line."""
+        return errors.from_rpc(error, self.address, self.model_name)
+
+
 class Connection:
     """A channel to one server, for calls about one model."""
 
-    def __init__(self, address: str, model_name: str, max_message_bytes: int):
-        """Connects at the first call, not here.
-
-        Args:
-            address: `host:port`.
-            model_name: The model that the calls ask for, for messages.
-            max_message_bytes: Largest request and answer.
-        """
-        self._address = address
-        self._model_name = model_name
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_send_message_length", max_message_bytes),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                # http_proxy of the environment is not meant for model servers.
-                ("grpc.enable_http_proxy", 0),
-                # Tries are ours, within one deadline.
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 2000),
-            ],
-        )
-        self._methods = {
-            name: self._channel.unary_unary(
-                f"/tensorflow.serving.{service}/{name}",
-                request_serializer=_class(f"{name}Request").SerializeToString,
-                response_deserializer=_class(f"{name}Response").FromString,
-            )
-            for name, service in _SERVICES.items()
-        }
+    def __init__(self, endpoint: Endpoint):
+        """Connects at the first call, not here."""
+        self._endpoint = endpoint
+        self._channel = endpoint.channel(grpc)
+        self._methods = _methods(self._channel)
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
@@ -77,25 +174,112 @@ class Connection:
         Raises:
             ServerError: See `serving.client.errors`.
         """
-        ends = time.monotonic() + timeout_s
-        pause = _FIRST_PAUSE_S
+        attempts = _Attempts(timeout_s, tries)
         while True:
-            tries -= 1
             try:
                 return self._methods[method](
-                    request, timeout=ends - time.monotonic()
+                    request,
+                    timeout=attempts.left,
+                    metadata=self._endpoint.metadata,
                 )
             except grpc.RpcError as e:
-                # At random, so that many clients do not come back together.
-                wait = pause * random.uniform(0.5, 1)
-                again = e.code() == grpc.StatusCode.UNAVAILABLE and tries > 0
-                if not again or time.monotonic() + wait >= ends:
-                    raise errors.from_rpc(
-                        e, self._address, self._model_name
-                    ) from e
+                wait = attempts.wait_after(e)
+                if wait is None:
+                    raise self._endpoint.error(e) from e
             time.sleep(wait)
-            pause = min(2 * pause, _LAST_PAUSE_S)
+
+
+class AsyncConnection:
+    """`Connection` for coroutines of one event loop."""
+
+    def __init__(self, endpoint: Endpoint):
+        """Connects at the first call, not here."""
+        self._endpoint = endpoint
+        self._channel = endpoint.channel(grpc.aio)
+        self._methods = _methods(self._channel)
+
+    async def close(self) -> None:
+        """Closes the channel; calls under way are cancelled."""
+        await self._channel.close()
+
+    async def call(
+        self, method: str, request: Any, timeout_s: float, tries: int = TRIES
+    ) -> Any:
+        """As `Connection.call`."""
+        attempts = _Attempts(timeout_s, tries)
+        while True:
+            try:
+                return await self._methods[method](
+                    request,
+                    timeout=attempts.left,
+                    metadata=self._endpoint.metadata,
+                )
+            except grpc.RpcError as e:
+                wait = attempts.wait_after(e)
+                if wait is None:
+                    raise self._endpoint.error(e) from e
+            await asyncio.sleep(wait)
+
+
+class _Attempts:
+    """The tries of one call within its deadline."""
+
+    def __init__(self, timeout_s: float, tries: int):
+        self._ends = time.monotonic() + timeout_s
+        self._tries = tries
+        self._pause = _FIRST_PAUSE_S
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline."""
+        return self._ends - time.monotonic()
+
+    def wait_after(self, error: grpc.RpcError) -> float | None:
+        """Returns the seconds until the next try; None is to give up.
+
+        Only UNAVAILABLE is tried again: the server has not begun the work.
+        """
+        self._tries -= 1
+        # At random, so that many clients do not come back together.
+        wait = self._pause * random.uniform(0.5, 1)
+        self._pause = min(2 * self._pause, _LAST_PAUSE_S)
+        again = error.code() == grpc.StatusCode.UNAVAILABLE and self._tries > 0
+        return wait if again and wait < self.left else None
+
+
+def _methods(channel: Any) -> dict[str, Any]:
+    return {
+        name: channel.unary_unary(
+            f"/tensorflow.serving.{service}/{name}",
+            request_serializer=_class(f"{name}Request").SerializeToString,
+            response_deserializer=_class(f"{name}Response").FromString,
+        )
+        for name, service in _SERVICES.items()
+    }
 
 
 def _class(name: str) -> type:
     return getattr(messages(), name)
+
+
+def _pem(path: str | os.PathLike | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        data = pathlib.Path(path).read_bytes()
+    except OSError as e:
+        raise UsageError(
+            f"{path}: cannot be read ({e.strerror}); give a PEM file"
+        ) from e
+    if b"-----BEGIN " not in data:
+        raise UsageError(f"{path}: is not a PEM file (it has no BEGIN line)")
+    return data
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

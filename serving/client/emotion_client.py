@@ -1,25 +1,26 @@
 """A client of a model server that needs no TensorFlow."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from emorec.errors import UsageError
-from serving import tensors
-from serving.client import connection, errors, specs
-from serving.client.messages import messages
+from serving.client import connection, errors, inputs, many, specs
+from serving.client.calls import Calls, Readiness
+from serving.client.connection import Connection, Endpoint, Tls
 
-_MAX_TENSOR_BYTES = 2**31
+MAX_MESSAGE_BYTES = 256 << 20
 
 
 class EmotionClient:
     """Asks a model server that speaks TensorFlow Serving's gRPC API.
 
     May be shared by threads. Also a context manager, which closes it.
-    Every method raises `emorec.errors.ServerError` (see
-    `serving.client.errors`) with a message of one line.
+    Every method raises `emorec.errors.ServerError` (its kinds are in
+    `serving.client.errors`) with a message of one line. A call is tried again
+    only where the server is UNAVAILABLE, with growing pauses, within its
+    deadline. `timeout_s` of a method is that call's own deadline in seconds;
+    None is the client's.
     """
 
     def __init__(
@@ -28,7 +29,11 @@ class EmotionClient:
         model_name: str = "emotion",
         timeout_s: float = 60.0,
         version: int | None = None,
-        max_message_bytes: int = 256 << 20,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        *,
+        label: str | None = None,
+        tls: Tls | None = None,
+        token: str | None = None,
     ):
         """Connects at the first call, not here.
 
@@ -39,30 +44,20 @@ class EmotionClient:
             version: The version to ask; None is the newest one.
             max_message_bytes: Largest request and answer; gRPC's own default
                 of 4 MiB holds less than four clips.
+            label: A version's label instead of its number (`stable`).
+            tls: Encrypts, and says whom to trust; None speaks in the clear.
+            token: Sent as `authorization: Bearer TOKEN`; needs `tls` unless
+                the address is this machine's own.
 
         Raises:
-            UsageError: The address is not `host:port`, or a number is wrong.
+            UsageError: The address is not `host:port`, or another argument
+                is wrong.
         """
-        host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isascii() and port.isdigit()) or (
-            "/" in address
-        ):
-            raise UsageError(
-                "`address` must be host:port, such as 127.0.0.1:8500. "
-                f"Received: {address!r}"
-            )
-        if timeout_s <= 0:
-            raise UsageError(
-                f"`timeout_s` must be more than 0. Received: {timeout_s}"
-            )
         self.address = address
         self.model_name = model_name
-        self._timeout_s = timeout_s
-        self._version = version
-        self._messages = messages()
-        self._connection = connection.Connection(
-            address, model_name, max_message_bytes
-        )
+        endpoint = Endpoint(address, model_name, max_message_bytes, tls, token)
+        self._calls = Calls(endpoint, timeout_s, version, label)
+        self._connection = Connection(endpoint)
 
     def __enter__(self) -> "EmotionClient":
         return self
@@ -84,53 +79,39 @@ class EmotionClient:
             ModelNotFound: The server has no such model.
             Unavailable: The time is over.
         """
-        if timeout_s is None:
-            timeout_s = self._timeout_s
-        ends = time.monotonic() + timeout_s
-        pause = 0.1
+        wait = Readiness(self._calls, timeout_s)
         while True:
             try:
-                states = self._status(max(0.1, ends - time.monotonic()), 1)
-                if any(s.state == specs.AVAILABLE for s in states):
+                if wait.is_ready(self._status(wait.left, 1)):
                     return
-                reason = "; ".join(
-                    f"version {s.version} is {s.state} {s.error_message}"
-                    for s in states
-                )
             except (errors.Unavailable, errors.DeadlineExceeded) as e:
-                reason = str(e)
-            left = ends - time.monotonic()
-            if left <= 0:
-                raise errors.Unavailable(
-                    f"model server {self.address} is not ready after "
-                    f"{timeout_s:g} s: {' '.join(reason.split())}"
-                )
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, 1.0)
+                wait.failed(e)
+            time.sleep(wait.pause())
 
-    def status(self) -> list[specs.VersionStatus]:
+    def status(
+        self, timeout_s: float | None = None
+    ) -> list[specs.VersionStatus]:
         """Returns the model's versions, as the server lists them."""
-        return self._status(self._timeout_s, connection.TRIES)
+        return self._status(self._calls.seconds(timeout_s), connection.TRIES)
 
-    def metadata(self) -> dict[str, specs.SignatureSpec]:
+    def metadata(
+        self, timeout_s: float | None = None
+    ) -> dict[str, specs.SignatureSpec]:
         """Returns the model's signatures by name."""
-        m = self._messages
-        request = m.GetModelMetadataRequest(
-            model_spec=self._spec(), metadata_field=["signature_def"]
+        return self._calls.signatures(
+            self._connection.call(
+                "GetModelMetadata",
+                self._calls.metadata(),
+                self._calls.seconds(timeout_s),
+            )
         )
-        response = self._connection.call(
-            "GetModelMetadata", request, self._timeout_s
-        )
-        found = m.SignatureDefMap.FromString(
-            response.metadata["signature_def"].value
-        )
-        return specs.signatures(found)
 
     def predict(
         self,
         signature_name: str,
         inputs: Mapping[str, np.ndarray],
         output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs a signature.
 
@@ -139,6 +120,7 @@ class EmotionClient:
             inputs: One array for each input, of the input's dtype: nothing
                 is cast. Strings as bytes or text.
             output_filter: Names of the outputs to give; none gives all.
+            timeout_s: See the class.
 
         Returns:
             The outputs by name; strings are bytes in arrays of dtype object.
@@ -148,36 +130,48 @@ class EmotionClient:
                 of that), or the server refuses the request.
             ServerError: The call fails.
         """
-        request = self._messages.PredictRequest(
-            model_spec=self._spec(signature_name), output_filter=output_filter
+        request = self._calls.predict(signature_name, inputs, output_filter)
+        return self._calls.prediction(
+            self._connection.call(
+                "Predict", request, self._calls.seconds(timeout_s)
+            )
         )
-        for name, value in inputs.items():
-            array = np.asarray(value)
-            if array.ndim and not len(array):
-                raise errors.BadRequest(
-                    f"`{name}` must hold at least one row. Received: an "
-                    f"array of shape {array.shape}"
-                )
-            try:
-                tensors.fill(request.inputs[name], array, content=True)
-            except ValueError as e:
-                raise errors.BadRequest(f"`{name}` cannot be sent: {e}") from e
-        response = self._connection.call("Predict", request, self._timeout_s)
-        try:
-            return {
-                name: tensors.to_array(proto, _MAX_TENSOR_BYTES)
-                for name, proto in response.outputs.items()
-            }
-        except ValueError as e:
-            raise errors.ServerError(
-                f"model server {self.address} gave an answer that cannot be "
-                f"read: {e}"
-            ) from e
+
+    def predict_many(
+        self,
+        signature_name: str,
+        requests: Iterable[Mapping[str, np.ndarray]],
+        in_flight: int = 4,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Iterator[many.Outcome]:
+        """Streams many requests, a few under way at a time.
+
+        Args:
+            signature_name: As in `predict`.
+            requests: The inputs of each request (`serving.client.inputs`
+                makes them); read as answers are taken, never all at once.
+            in_flight: Most requests at a time, 1 to 1024.
+            output_filter: As in `predict`.
+            timeout_s: Deadline in seconds of each request.
+
+        Yields:
+            One outcome for each request, in their order; one that fails
+            carries its error, and the others go on.
+        """
+
+        def call(request):
+            return self.predict(
+                signature_name, request, output_filter, timeout_s
+            )
+
+        return many.in_order(call, requests, in_flight)
 
     def jpegs(
         self,
         face: Sequence[Sequence[bytes]] | None,
         context: Sequence[Sequence[bytes]] | None,
+        timeout_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs `jpegs` on B clips of JPEG crops.
 
@@ -186,6 +180,7 @@ class EmotionClient:
                 have different lengths. None for a system without that
                 stream.
             context: The same for the context crops.
+            timeout_s: See the class.
 
         Returns:
             `probabilities` f32 [B,K], `logits`, `labels` string [B,K] and,
@@ -197,25 +192,61 @@ class EmotionClient:
                 empty ("" is the padding).
             ServerError: The call fails.
         """
-        streams = {
-            name: clips
-            for name, clips in (("face", face), ("context", context))
-            if clips is not None
-        }
-        lengths = {n: list(map(len, clips)) for n, clips in streams.items()}
-        if len({tuple(of_stream) for of_stream in lengths.values()}) != 1:
-            raise errors.BadRequest(
-                "`face` and `context` must have clips of equal lengths. "
-                f"Received: {lengths}"
-            )
-        inputs = {name: _padded(name, c) for name, c in streams.items()}
-        return self.predict("jpegs", inputs)
+        made = inputs.jpegs(face, context)
+        return self.predict("jpegs", made, timeout_s=timeout_s)
+
+    def video(
+        self,
+        images: Sequence[Sequence[bytes]],
+        times: Sequence[Sequence[float]],
+        timeout_s: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs `video`: the server finds the faces itself.
+
+        Args:
+            images: For each of B videos its frames, whole, as JPEG.
+            times: The frames' times in seconds, ascending.
+            timeout_s: See the class.
+
+        Returns:
+            As `jpegs` does, and `boxes` f32 [B,T,4] (x0, y0, x1, y1 in
+            pixels) with `mask` bool [B,T], True where the main person's face
+            was found.
+
+        Raises:
+            BadRequest: The lengths differ, or a frame is empty.
+            ServerError: The call fails.
+        """
+        made = inputs.video(images, times)
+        return self.predict("video", made, timeout_s=timeout_s)
+
+    def frames(
+        self,
+        face: np.ndarray | None,
+        context: np.ndarray | None,
+        mask: np.ndarray,
+        timeout_s: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs `frames` on crops as pixels.
+
+        Args:
+            face: uint8 [B,T,h,w,3] RGB, or None for a system without it.
+            context: uint8 [B,T,H,W,3], or None.
+            mask: bool [B,T], True on the frames and then False.
+            timeout_s: See the class.
+
+        Returns:
+            As `jpegs` does.
+        """
+        made = inputs.frames(face, context, mask)
+        return self.predict("frames", made, timeout_s=timeout_s)
 
     def features(
         self,
         face_features: np.ndarray | None,
         context_features: np.ndarray | None,
         mask: np.ndarray,
+        timeout_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs `features` on what the encoders gave.
 
@@ -223,23 +254,19 @@ class EmotionClient:
             face_features: f32 [B,T,Df], or None for a system without it.
             context_features: f32 [B,T,Dc], or None.
             mask: bool [B,T], True on the frames and then False.
+            timeout_s: See the class.
 
         Returns:
             As `jpegs` does.
         """
-        inputs = {"mask": np.asarray(mask, bool)}
-        for name, values in (
-            ("face_features", face_features),
-            ("context_features", context_features),
-        ):
-            if values is not None:
-                inputs[name] = np.asarray(values, np.float32)
-        return self.predict("features", inputs)
+        made = inputs.features(face_features, context_features, mask)
+        return self.predict("features", made, timeout_s=timeout_s)
 
     def examples(
         self,
         serialized: Iterable[bytes],
         signature_name: str = "serving_default",
+        timeout_s: float | None = None,
     ) -> dict[str, np.ndarray]:
         """Runs a signature of serialized tf.train.Example records.
 
@@ -247,47 +274,19 @@ class EmotionClient:
             serialized: B records: clips for `serving_default`, features for
                 `feature_examples`.
             signature_name: One of those two.
+            timeout_s: See the class.
 
         Returns:
             As `jpegs` does.
         """
-        array = _strings(list(serialized))
-        return self.predict(signature_name, {"examples": array})
-
-    def _spec(self, signature_name: str = "") -> Any:
-        spec = self._messages.ModelSpec(
-            name=self.model_name, signature_name=signature_name
-        )
-        if self._version is not None:
-            spec.version.value = self._version
-        return spec
+        made = inputs.examples(serialized)
+        return self.predict(signature_name, made, timeout_s=timeout_s)
 
     def _status(
         self, timeout_s: float, tries: int
     ) -> list[specs.VersionStatus]:
-        request = self._messages.GetModelStatusRequest(model_spec=self._spec())
-        response = self._connection.call(
-            "GetModelStatus", request, timeout_s, tries
+        return specs.versions(
+            self._connection.call(
+                "GetModelStatus", self._calls.status(), timeout_s, tries
+            )
         )
-        return specs.versions(response)
-
-
-def _padded(name: str, clips: Sequence[Sequence[bytes]]) -> np.ndarray:
-    """Returns string [B,T], padded with "" to the longest clip."""
-    length = max([1, *map(len, clips)])
-    array = np.full((len(clips), length), b"", object)
-    for i, clip in enumerate(clips):
-        for t, frame in enumerate(clip):
-            if not isinstance(frame, bytes) or not frame:
-                raise errors.BadRequest(
-                    f"`{name}` must hold encoded JPEGs as bytes; clip {i}, "
-                    f"frame {t} is {frame!r:.40}"
-                )
-            array[i, t] = frame
-    return array
-
-
-def _strings(values: Sequence[bytes]) -> np.ndarray:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array

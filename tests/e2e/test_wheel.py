@@ -17,6 +17,8 @@ def _run(*command, timeout=900, **options):
     environment = {
         k: v for k, v in os.environ.items() if not k.startswith("PYTHON")
     }
+    # As where TFX started the process; tf_keras is not installed.
+    environment["TF_USE_LEGACY_KERAS"] = "1"
     return subprocess.run(
         [str(c) for c in command],
         capture_output=True,

@@ -1,0 +1,229 @@
+"""TLS, tokens, labels and tries of the client, against real ports."""
+
+import asyncio
+import datetime
+import ipaddress
+from concurrent import futures
+
+import grpc
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from emorec.errors import UsageError
+from serving.client import AsyncEmotionClient, EmotionClient, Tls, errors
+from serving.client.messages import messages
+
+PEM = serialization.Encoding.PEM
+
+
+def certificate(name, signer=None):
+    """Returns (certificate, key), signed by `signer` or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    issuer, issuers_key = (
+        (signer[0].subject, signer[1])
+        if signer
+        else (
+            subject,
+            key,
+        )
+    )
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(signer is None, None), True)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                if name == "server"
+                else [x509.DNSName(name)]
+            ),
+            False,
+        )
+        .sign(issuers_key, hashes.SHA256())
+    )
+    return made, key
+
+
+def pem(pair):
+    made, key = pair
+    return made.public_bytes(PEM), key.private_bytes(
+        PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+class Server:
+    """A gRPC server that gives scripted codes, and notes what it was sent."""
+
+    def __init__(self, credentials=None):
+        self.codes: list[grpc.StatusCode] = []
+        self.calls: list[dict] = []
+        self.specs: list = []
+        self._pool = futures.ThreadPoolExecutor(4)
+        self._server = grpc.server(self._pool)
+        m = messages()
+        self._server.add_generic_rpc_handlers(
+            [
+                grpc.method_handlers_generic_handler(
+                    "tensorflow.serving.PredictionService",
+                    {
+                        "Predict": grpc.unary_unary_rpc_method_handler(
+                            self._predict,
+                            m.PredictRequest.FromString,
+                            m.PredictResponse.SerializeToString,
+                        )
+                    },
+                )
+            ]
+        )
+        place = "127.0.0.1:0"
+        self.port = (
+            self._server.add_secure_port(place, credentials)
+            if credentials
+            else self._server.add_insecure_port(place)
+        )
+        self.address = f"127.0.0.1:{self.port}"
+        self._server.start()
+
+    def _predict(self, request, context):
+        self.calls.append(dict(context.invocation_metadata()))
+        self.specs.append(request.model_spec)
+        if self.codes:
+            context.abort(self.codes.pop(0), "as it was told")
+        return messages().PredictResponse()
+
+    def close(self):
+        self._server.stop(None).wait()
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def plain():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return certificate("authority")
+
+
+@pytest.fixture(scope="module")
+def encrypted(authority):
+    """A server that asks its clients for a certificate."""
+    chain, key = pem(certificate("server", authority))
+    server = Server(
+        grpc.ssl_server_credentials([(key, chain)], pem(authority)[0], True)
+    )
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tls(authority, tmp_path):
+    chain, key = pem(certificate("client", authority))
+    for name, data in (("ca", pem(authority)[0]), ("c", chain), ("k", key)):
+        (tmp_path / name).write_bytes(data)
+    return Tls.from_files(tmp_path / "ca", tmp_path / "c", tmp_path / "k")
+
+
+X = {"x": np.ones(1, np.float32)}
+
+
+def test_both_sides_are_known_and_the_token_travels(encrypted, tls):
+    with EmotionClient(encrypted.address, tls=tls, token="abc") as client:
+        assert client.predict("s", X) == {}
+    assert encrypted.calls[-1]["authorization"] == "Bearer abc"
+
+    async def talk():
+        async with AsyncEmotionClient(encrypted.address, tls=tls) as client:
+            return await client.predict("s", X)
+
+    assert asyncio.run(talk()) == {}
+
+
+def test_who_is_not_known_is_not_spoken_to(encrypted, tls):
+    strangers = pem(certificate("authority"))[0]
+    for wrong in (
+        None,
+        Tls(strangers, tls.certificate, tls.key),
+        Tls(tls.ca),
+        Tls(tls.ca, tls.certificate, tls.key, "another.example"),
+    ):
+        count = len(encrypted.calls)
+        with (
+            EmotionClient(encrypted.address, timeout_s=1, tls=wrong) as client,
+            pytest.raises(errors.Unavailable, match=r"check the address"),
+        ):
+            client.predict("s", X)
+        assert len(encrypted.calls) == count
+
+
+def test_a_token_is_not_sent_in_the_clear(plain):
+    with pytest.raises(UsageError) as raised:
+        EmotionClient("example.com:8500", token="abc")
+    assert str(raised.value) == (
+        "`token` must not cross a network in the clear: give `tls` too. "
+        "Received: the address example.com:8500"
+    )
+    assert "abc" not in str(raised.value)
+    with EmotionClient(plain.address, token="abc") as client:
+        client.predict("s", X)
+    assert plain.calls[0]["authorization"] == "Bearer abc"
+    # Nor printed with what holds it.
+    assert "abc" not in repr(client._calls)
+
+
+def test_pem_files_that_are_none(tmp_path):
+    (tmp_path / "a").write_text("words")
+    with pytest.raises(UsageError, match=r"a: is not a PEM file"):
+        Tls.from_files(tmp_path / "a")
+    with pytest.raises(UsageError, match=r"b: cannot be read \(No such file"):
+        Tls.from_files(tmp_path / "b")
+    with pytest.raises(UsageError, match=r"both `certificate` and `key`"):
+        EmotionClient("127.0.0.1:1", tls=Tls(certificate=b"x"))
+
+
+CODE = grpc.StatusCode
+
+
+def test_unavailable_is_tried_again_and_nothing_else(plain):
+    with EmotionClient(plain.address, timeout_s=10) as client:
+        plain.codes = [CODE.UNAVAILABLE] * 2
+        client.predict("s", X)
+        assert len(plain.calls) == 3
+        for code in CODE:
+            if code in (CODE.OK, CODE.UNAVAILABLE):
+                continue
+            plain.calls.clear()
+            plain.codes = [code]
+            with pytest.raises(errors.ServerError, match=code.name):
+                client.predict("s", X)
+            assert len(plain.calls) == 1
+        plain.calls.clear()
+        plain.codes = [CODE.UNAVAILABLE] * 9
+        with pytest.raises(errors.Unavailable):
+            client.predict("s", X)
+        assert len(plain.calls) == 5
+
+
+def test_a_version_or_a_label_is_asked_for(plain):
+    with EmotionClient(plain.address, "m", label="stable") as client:
+        client.predict("s", X)
+    assert plain.specs[-1].version_label == "stable"
+    assert not plain.specs[-1].HasField("version")
+    with pytest.raises(UsageError, match=r"give `version` or `label`, not"):
+        EmotionClient(plain.address, version=1, label="stable")
