@@ -95,6 +95,8 @@ setuptools.setup(
     ),
     package_data={
         "emorec.evaluation": ["templates/*.html"],
+        "serving.configs": ["*.md"],
+        "serving.deploy": ["templates/*.j2"],
         "tfx_pipeline": ["schema/*.pbtxt", "Dockerfile*"],
     },
     install_requires=[

@@ -1,32 +1,26 @@
 """Videos to results: detect, track, cut clips, ask a backend.
 
-A backend answers for clips. The in-process one and the SavedModel's are here;
-the command line builds the one that asks a server, so that this package needs
-no gRPC.
+A backend answers for clips. Those of TensorFlow are in `emorec.backends`, that
+of ONNX Runtime in `emorec.onnx_backend`; the command line builds the one that
+asks a server, so that this package needs no gRPC. Nothing here imports
+TensorFlow.
 """
 
 import dataclasses
-import json
-import os
-import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import records
 from emorec.errors import ModelError, VideoError
-from emorec.evaluation import evaluate
-from emorec.export import saved_model
+from emorec.evaluation import batches
 from emorec.features import encoders
 from emorec.labels import LabelSet
-from emorec.training import bundle as bundles
 from emorec.video import reader
 from emorec.video.clip import Clip, ClipBuilder
 
-# Clips that a backend is asked for at once; `evaluate.BATCH_BYTES` bounds
+# Clips that a backend is asked for at once; `batches.BATCH_BYTES` bounds
 # their JPEGs too, since `clip.clip_frames` may be 4096.
 BATCH_CLIPS = 8
 NO_FACE = "no face found"
@@ -62,119 +56,6 @@ class Backend(Protocol):
         """Answers for clips with one frame or more each."""
 
 
-class LocalBackend:
-    """A trained model in this process."""
-
-    def __init__(self, bundle: bundles.Bundle):
-        self._bundle = bundle
-        self.config = bundle.config
-        self.labels = bundle.labels
-        self.description = bundle.describe()
-
-    def predict(self, clips: Sequence[Clip]) -> list[Answer]:
-        counts = [c.frames_with_face for c in clips]
-        mask = np.arange(max(counts))[None] < np.array(counts)[:, None]
-        inputs = {"mask": mask}
-        for stream, encoder in self._bundle.encoders.items():
-            inputs |= self._encode(stream, encoder, clips, mask)
-        outputs = self._bundle.model(inputs, training=False)
-        return split_answers(
-            tf.nn.softmax(outputs["logits"]).numpy(),
-            outputs.get("attention"),
-            counts,
-        )
-
-    def _encode(self, stream, encoder, clips, mask):
-        """Returns what the network reads of a stream, padded."""
-        jpegs = [j for c in clips for j in getattr(c, stream)]
-        images = records.decode_jpegs(
-            tf.constant(jpegs), self.config.clip.crop_size
-        ).numpy()
-        answers = encoder.encode_kinds(
-            images,
-            encoders.kinds_of(self._bundle.inputs, stream),
-            self.config.features.batch_frames,
-        )
-        made = {}
-        for kind, values in answers.items():
-            padded = np.zeros((*mask.shape, *values.shape[1:]), np.float32)
-            padded[mask] = values
-            made[f"{stream}_{kind}"] = padded
-        return made
-
-
-class SavedModelBackend:
-    """An exported SavedModel in this process.
-
-    Args:
-        path: A version folder, or a base path (its newest version is taken).
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self.path = find_version(path)
-        try:
-            text = (self.path / "assets" / saved_model.DESCRIPTION).read_text(
-                encoding="utf-8"
-            )
-            self.description = json.loads(text)
-            self.config, self.labels = parse_description(self.description)
-        except (OSError, ValueError) as e:
-            raise ModelError(
-                f"{self.path}: not a SavedModel of emorec ({e}); make one "
-                "with `emorec export`"
-            ) from e
-        try:
-            self._loaded = tf.saved_model.load(str(self.path))
-            self._jpegs = self._loaded.signatures["jpegs"]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as e:
-            raise ModelError(
-                f"{self.path}: cannot be loaded "
-                f"({' '.join(str(e).split())[:200]}); export the model again"
-            ) from e
-
-    def predict(self, clips: Sequence[Clip]) -> list[Answer]:
-        outputs = self._jpegs(
-            **{
-                stream: tf.constant(padded_jpegs(clips, stream))
-                for stream in self.description["streams"]
-            }
-        )
-        return split_answers(
-            outputs["probabilities"].numpy(),
-            outputs.get("attention"),
-            [c.frames_with_face for c in clips],
-        )
-
-    def serving_default(self, examples: list[bytes]) -> np.ndarray:
-        """Probabilities f32 [B, K] for serialized records of frames."""
-        outputs = self._loaded.signatures["serving_default"](
-            examples=tf.constant(examples)
-        )
-        return outputs["probabilities"].numpy()
-
-
-def find_version(path: str | os.PathLike) -> pathlib.Path:
-    """Returns the version folder that a path means.
-
-    Raises:
-        ModelError: There is no SavedModel.
-    """
-    path = pathlib.Path(path)
-    if (path / "saved_model.pb").is_file():
-        return path
-    found = [
-        v
-        for v in saved_model.versions(path)
-        if (path / str(v) / "saved_model.pb").is_file()
-    ]
-    if not found:
-        raise ModelError(
-            f"{path}: no SavedModel and no version folder with one; make one "
-            "with `emorec export`"
-        )
-    return path / str(found[-1])
-
-
 def parse_description(description: dict) -> tuple[Config, LabelSet]:
     """Returns the config and labels of a `describe` answer.
 
@@ -197,11 +78,24 @@ def parse_description(description: dict) -> tuple[Config, LabelSet]:
         ) from e
 
 
-def padded_jpegs(clips: Sequence[Clip], stream: str) -> list[list[bytes]]:
-    """Returns a stream's JPEGs as [B][T], "" as padding."""
-    rows = [getattr(c, stream) for c in clips]
-    longest = max(map(len, rows))
-    return [[*row, *[b""] * (longest - len(row))] for row in rows]
+def prefix_mask(counts: Sequence[int]) -> np.ndarray:
+    """Returns the mask bool [B, T] of clips of `counts` frames each."""
+    return np.arange(max(counts))[None] < np.array(counts)[:, None]
+
+
+def padded(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Spreads the frames of all clips over a batch, zeros between.
+
+    Args:
+        values: [n, ...], one row for each True of the mask, in its order.
+        mask: bool [B, T].
+
+    Returns:
+        float32 [B, T, ...].
+    """
+    made = np.zeros((*mask.shape, *values.shape[1:]), np.float32)
+    made[mask] = values
+    return made
 
 
 def split_answers(probabilities, attention, counts) -> list[Answer]:
@@ -300,15 +194,13 @@ def predict_video(
         people=people,
     )
     with reader.read_frames(path, config.video) as frames:
-        batches = evaluate.bounded(
-            builder.build(frames), _jpeg_bytes, BATCH_CLIPS
-        )
-        batch = next(batches, None)
+        parts = batches.bounded(builder.build(frames), _jpeg_bytes, BATCH_CLIPS)
+        batch = next(parts, None)
         while batch:
             *results, last = _answered(path, batch, backend)
             yield from results
             # The file's damage is known when nothing is left of it.
-            batch = next(batches, None)
+            batch = next(parts, None)
             warning = None if batch else frames.damage()
             yield dataclasses.replace(last, warning=warning)
 

@@ -12,9 +12,10 @@ from absl import logging
 
 from emorec.data import files, input_pipeline, keys, records
 from emorec.errors import EmorecError, ModelError
+from emorec.evaluation import metrics
 from emorec.export import saved_model
 from emorec.features import feature_set
-from emorec.training import bundle, fitted
+from emorec.training import bundle
 from tfx_pipeline import candidates
 
 # Below `assets.extra`, which no server reads and a push carries along.
@@ -121,7 +122,7 @@ def _answers(sources, made) -> dict[str, list[float]]:
     for inputs, _ in input_pipeline.evaluation_clips(sources, made.config):
         logits = made.model(inputs, training=False)["logits"].numpy()
         seen = tf.reduce_any(inputs["mask"], axis=1).numpy()[:, None]
-        for answer in fitted.softmax(logits) * seen:
+        for answer in metrics.softmax(logits) * seen:
             clips[next(ids)] = [float(value) for value in answer]
             if len(clips) == MAX_PREDICTIONS:
                 return clips

@@ -1,4 +1,4 @@
-"""emorec evaluate: a model's metrics on a split of a prepared data set.
+r"""emorec evaluate: a model's metrics on a split of a prepared data set.
 
   emorec evaluate --data_dir=data --split=test --output_dir=report \
       --model_dir=model
@@ -28,7 +28,7 @@ _QUIET = options.define_quiet(FLAGS)
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
-    options.one_of(_BACKEND, "model_dir", "saved_model", "server")
+    options.one_of(_BACKEND, *options.BACKENDS)
 
     from emorec.data import dataset
     from emorec.evaluation import evaluate

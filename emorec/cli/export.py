@@ -1,14 +1,19 @@
-"""emorec export: a trained model to a versioned SavedModel.
+"""emorec export: a trained model to a versioned SavedModel, or to ONNX.
 
   emorec export --model_dir=model --output_dir=serving/emotion
+  emorec export --model_dir=model --output_dir=onnx --format=onnx
 
-The next version folder appears under --output_dir, the base path of a model
-server, once every signature was loaded again and compared with the model.
+A SavedModel: the next version folder appears under --output_dir, the base
+path of a model server, once every signature was loaded again and compared
+with the model. ONNX: --output_dir itself appears, with the networks of the
+whole path from a frame to an answer, once onnxruntime gave what they give in
+TensorFlow; `emorec predict --onnx` runs it without TensorFlow.
 """
 
 from absl import flags
 
 from emorec.cli import options
+from emorec.errors import UsageError
 
 FLAGS = flags.FlagValues()
 _MODEL_DIR = flags.DEFINE_string(
@@ -21,14 +26,23 @@ _MODEL_DIR = flags.DEFINE_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "The base path of the served model.",
+    "The base path of the served model; of ONNX, a folder that is empty or "
+    "not there.",
     required=True,
+    flag_values=FLAGS,
+)
+_FORMAT = flags.DEFINE_enum(
+    "format",
+    "saved_model",
+    ["saved_model", "onnx"],
+    "What is written.",
     flag_values=FLAGS,
 )
 _VERSION = flags.DEFINE_integer(
     "version",
     None,
-    "The version's number; by default one more than the newest.",
+    "The version's number, of a SavedModel; by default one more than the "
+    "newest.",
     lower_bound=1,
     flag_values=FLAGS,
 )
@@ -36,17 +50,38 @@ _VERSION = flags.DEFINE_integer(
 
 def main(args: list[str]) -> int:
     options.no_arguments(args)
+    is_onnx = _FORMAT.value == "onnx"
+    if is_onnx and _VERSION.value is not None:
+        raise UsageError(
+            "--version goes with --format=saved_model: an ONNX directory has "
+            f"no versions below it. Received: --version={_VERSION.value}"
+        )
+    with options.output_dir(_OUTPUT_DIR.value):
+        export = _export_onnx if is_onnx else _export_saved_model
+        folder, description = export(_OUTPUT_DIR.value)
+    options.announce_notes(description)
+    print(folder)
+    return 0
 
+
+def _export_saved_model(base_path):
     from emorec.export import saved_model
     from emorec.training import bundle
 
-    with options.output_dir(_OUTPUT_DIR.value):
-        model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
-        folder, differences = saved_model.export(
-            model, _OUTPUT_DIR.value, _VERSION.value
-        )
+    model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
+    folder, differences = saved_model.export(model, base_path, _VERSION.value)
     for name, difference in differences.items():
         print(f"{name}: largest difference of a probability {difference:.1e}")
-    options.announce_notes(model.describe())
-    print(folder)
-    return 0
+    return folder, model.describe()
+
+
+def _export_onnx(folder):
+    from emorec.export import onnx_files
+    from emorec.training import bundle
+
+    onnx_files.check(folder)
+    model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
+    for name, differences in onnx_files.export(model, folder).items():
+        worst = max(differences, key=differences.get)
+        print(f"{name}: largest difference {differences[worst]:.1e} ({worst})")
+    return folder, model.describe()

@@ -1,4 +1,4 @@
-"""emorec import_mec2017: CHEAVD 2.0 (MEC 2017) to a manifest for prepare.
+r"""emorec import_mec2017: CHEAVD 2.0 (MEC 2017) to a manifest for prepare.
 
   emorec import_mec2017 --videos=CHEAVD/train --label_file=CHEAVD/train.csv \\
     --split=train --output=manifest.csv

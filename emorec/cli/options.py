@@ -11,6 +11,9 @@ from absl import flags
 
 from emorec.errors import EmorecError, UsageError
 
+# Where a model is; a command takes exactly one of them.
+BACKENDS = ("model_dir", "saved_model", "onnx", "server")
+
 
 def define_set(values: flags.FlagValues) -> flags.FlagHolder:
     """`--set section.field=value`, for every field of `emorec.config`."""
@@ -31,7 +34,7 @@ def define_quiet(values: flags.FlagValues) -> flags.FlagHolder:
 
 
 def define_backend(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
-    """`--model_dir`, `--saved_model`, `--server`: exactly one is needed."""
+    """The flags of `BACKENDS`, of which exactly one is needed, and more."""
     holders = {
         "model_dir": flags.DEFINE_string(
             "model_dir",
@@ -44,6 +47,13 @@ def define_backend(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
             None,
             "A SavedModel: a version folder, or a base path (its newest "
             "version is taken).",
+            flag_values=values,
+        ),
+        "onnx": flags.DEFINE_string(
+            "onnx",
+            None,
+            "An ONNX directory of `emorec export --format onnx`; needs "
+            "onnxruntime and no TensorFlow.",
             flag_values=values,
         ),
         "server": flags.DEFINE_string(
@@ -88,7 +98,7 @@ def one_of(holders: dict[str, flags.FlagHolder], *names: str) -> str:
 
 def make_backend(holders: dict[str, flags.FlagHolder]):
     """Builds the backend that the flags ask for (`emorec.predict.Backend`)."""
-    kind = one_of(holders, "model_dir", "saved_model", "server")
+    kind = one_of(holders, *BACKENDS)
     if kind == "server":
         from emorec.cli.server_backend import ServerBackend
 
@@ -97,13 +107,17 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
             holders["model_name"].value,
             holders["timeout"].value,
         )
-    from emorec import predict
+    if kind == "onnx":
+        from emorec.onnx_backend import OnnxBackend
+
+        return OnnxBackend(holders["onnx"].value)
+    from emorec import backends
 
     if kind == "saved_model":
-        return predict.SavedModelBackend(holders["saved_model"].value)
+        return backends.SavedModelBackend(holders["saved_model"].value)
     from emorec.training import bundle
 
-    return predict.LocalBackend(bundle.load(holders["model_dir"].value))
+    return backends.LocalBackend(bundle.load(holders["model_dir"].value))
 
 
 def progress_bar(title: str, unit: str, quiet: bool) -> Callable:

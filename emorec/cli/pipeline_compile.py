@@ -1,4 +1,4 @@
-"""emorec pipeline compile: the pipeline for Kubeflow Pipelines or Vertex AI.
+r"""emorec pipeline compile: the pipeline for Kubeflow Pipelines or Vertex AI.
 
   emorec pipeline compile --config=pipeline.json --runner=kubeflow \
       --image=REGISTRY/emorec:TAG --output=pipeline.yaml

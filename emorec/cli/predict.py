@@ -43,7 +43,7 @@ _QUIET = options.define_quiet(FLAGS)
 def main(args: list[str]) -> int:
     if not args:
         raise UsageError("needs one video or more: emorec predict VIDEO...")
-    options.one_of(_BACKEND, "model_dir", "saved_model", "server")
+    options.one_of(_BACKEND, *options.BACKENDS)
     target, page = _check_outputs(args)
     backend = options.make_backend(_BACKEND)
     # Without --output, standard output holds JSON Lines and nothing else.
@@ -54,7 +54,9 @@ def main(args: list[str]) -> int:
     from emorec.evaluation import clip_report
     from emorec.video.faces import FaceDetector
 
-    detector = FaceDetector(backend.config.detector)
+    # The one runtime that the user may have, for the detector too.
+    engine = backend.engine() if _BACKEND["onnx"].value else None
+    detector = FaceDetector(backend.config.detector, engine)
     bar = options.progress_bar("predict", "videos", _QUIET.value)
     report = clip_report.ClipReport(backend.description)
     failed = 0

@@ -1,4 +1,4 @@
-"""emorec protoset: the server's protocol in a file, for tools like grpcurl.
+r"""emorec protoset: the server's protocol in a file, for tools like grpcurl.
 
   emorec protoset --output=serving.protoset
   grpcurl -plaintext -protoset serving.protoset \
@@ -25,7 +25,7 @@ def main(args: list[str]) -> int:
     target = options.check_output(_OUTPUT.value)
 
     from emorec.data import files
-    from serving.client import protoset
+    from serving.configs import protoset
 
     found = protoset.file_descriptor_set()
     with files.atomic(target) as path:

@@ -1,4 +1,4 @@
-"""emorec train: TFRecords of frames to a trained model.
+r"""emorec train: TFRecords of frames to a trained model.
 
   emorec train --data_dir=data --system=caca_rnn_a --output_dir=model
 

@@ -1,4 +1,4 @@
-"""emorec train_face: labelled face images to a face encoder.
+r"""emorec train_face: labelled face images to a face encoder.
 
   emorec train_face --images=faces --output_dir=face
   emorec train_face --images=fer2013.csv --architecture=resnet50 \

@@ -212,7 +212,19 @@ def decode_jpeg(data: tf.Tensor, size: int) -> tf.Tensor:
             resized, so that a foreign client's crops are taken too.
 
     Returns:
-        uint8 [size, size, 3]. Something that is no JPEG, or one of more than
+        uint8 [size, size, 3]; for errors see `decode`.
+    """
+    return resize(decode(data), size)
+
+
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """Decodes a JPEG image of any size.
+
+    Args:
+        data: string scalar.
+
+    Returns:
+        uint8 [h, w, 3]. Something that is no JPEG, or one of more than
         `MAX_JPEG_PIXELS`, is an InvalidArgumentError of the graph.
     """
     pixels = tf.reduce_prod(
@@ -224,15 +236,29 @@ def decode_jpeg(data: tf.Tensor, size: int) -> tf.Tensor:
         f"a crop may have at most {MAX_JPEG_PIXELS} pixels",
     )
     with tf.control_dependencies([check] if check is not None else []):
-        image = tf.io.decode_jpeg(data, channels=3, dct_method=_DCT)
+        return tf.io.decode_jpeg(data, channels=3, dct_method=_DCT)
+
+
+def resize(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Brings pictures to the crops' size; those that have it stay as they are.
+
+    Args:
+        images: uint8 [h, w, 3] or [N, h, w, 3].
+        size: Side of the crops in pixels.
+
+    Returns:
+        uint8 [size, size, 3] or [N, size, size, 3].
+    """
 
     def resized():
-        resized = tf.image.resize(image, (size, size), antialias=True)
+        resized = tf.image.resize(images, (size, size), antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    fits = tf.reduce_all(tf.shape(image)[:2] == size)
-    image = tf.cond(fits, lambda: image, resized)
-    return tf.ensure_shape(image, (size, size, 3))
+    fits = tf.reduce_all(tf.shape(images)[-3:-1] == size)
+    return tf.ensure_shape(
+        tf.cond(fits, lambda: images, resized),
+        (*images.shape[:-3], size, size, 3),
+    )
 
 
 def decode_jpegs(jpegs: tf.Tensor, size: int) -> tf.Tensor:

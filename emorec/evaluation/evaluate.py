@@ -9,22 +9,19 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from emorec.data import dataset, files, input_pipeline, keys, records, shards
 from emorec.errors import RecordError
+from emorec.evaluation import batches
 from emorec.evaluation import metrics as measures
 from emorec.features import extract
-from emorec.training import fitted
 from emorec.training.bundle import Bundle
 
 # Records asked for at once. A dense one, for training, holds about 15 MB.
 BATCH_RECORDS = 16
-# JPEGs asked for at once, here and in `emorec.predict`: a request must stay
-# below a server's limit (ours takes 256 MiB).
-BATCH_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +74,7 @@ def with_bundle(
     )
     # Row by row, as there may be none: a split can be of empty shards.
     answers = itertools.chain.from_iterable(
-        fitted.softmax(bundle.model(inputs, training=False)["logits"].numpy())
+        measures.softmax(bundle.model(inputs, training=False)["logits"].numpy())
         for inputs, _ in input_pipeline.evaluation_clips(
             features, bundle.config
         )
@@ -112,7 +109,7 @@ def with_backend(
     made = []
     paths = data.files(split)
     for done, shard in enumerate(paths):
-        for batch in bounded(
+        for batch in batches.bounded(
             records.read(shard), lambda e: e.ByteSize(), BATCH_RECORDS
         ):
             for example in batch:
@@ -127,34 +124,6 @@ def with_backend(
         if progress is not None:
             progress(done + 1, len(paths))
     return made
-
-
-def bounded(
-    items: Iterable, size: Callable[..., int], most: int
-) -> Iterator[list]:
-    """Cuts items into batches that fit a request.
-
-    Args:
-        items: What is asked for.
-        size: Gives an item's bytes.
-        most: Items of a batch, at most.
-
-    Yields:
-        Lists of at most `BATCH_BYTES`; one item beyond that goes alone.
-    """
-    batch, held = [], 0
-    for item in items:
-        more = size(item)
-        if batch and held + more > BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-        batch.append(item)
-        held += more
-        if len(batch) == most:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
 
 
 def _row_frames(data, split) -> dict[str, tuple[int, int]]:

@@ -350,3 +350,9 @@ def _check_distributions(scores: np.ndarray, answered: np.ndarray):
             f"(a softmax, not logits). Received: {wrong.sum()} other rows, "
             f"the first is row {i} with sum {sums[i]:.6g}, least {least[i]:.6g}"
         )
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns the probabilities of logits [..., K]."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -2,9 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from emorec.errors import ConfigError
-from emorec.features.encoder import Encoder
+
+if TYPE_CHECKING:
+    # Keras, without which a model of ONNX is read.
+    from emorec.features.encoder import Encoder
 
 STREAMS = ("face", "context")
 
@@ -13,14 +17,14 @@ STREAMS = ("face", "context")
 class Encoders:
     """The frozen encoders; None for a stream that nobody reads."""
 
-    face: Encoder | None = None
-    context: Encoder | None = None
+    face: "Encoder | None" = None
+    context: "Encoder | None" = None
 
-    def of(self, stream: str) -> Encoder | None:
+    def of(self, stream: str) -> "Encoder | None":
         """Returns a stream's encoder."""
         return getattr(self, stream)
 
-    def items(self) -> list[tuple[str, Encoder]]:
+    def items(self) -> list[tuple[str, "Encoder"]]:
         """Returns (stream, encoder) of those that there are."""
         pairs = [(s, self.of(s)) for s in STREAMS]
         return [(s, e) for s, e in pairs if e is not None]

@@ -5,6 +5,7 @@ import numpy as np
 from emorec import labels as label_sets
 from emorec.data import input_pipeline
 from emorec.errors import ConfigError, TrainingError
+from emorec.evaluation import metrics
 from emorec.models import presets
 
 # The fit of an ensemble ends when no weight moves by more, or after so many
@@ -102,7 +103,7 @@ def _fit_members(run, members) -> dict:
         answers.append(
             np.stack(
                 [
-                    softmax(_logits(inner, inputs))
+                    metrics.softmax(_logits(inner, inputs))
                     for inner in run.model.members
                 ],
                 axis=1,
@@ -132,12 +133,6 @@ def _fit_members(run, members) -> dict:
 def _logits(model, inputs):
     wanted = {t.name: inputs[t.name] for t in model.inputs}
     return model(wanted, training=False)["logits"].numpy()
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns the probabilities of logits [..., K]."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def convex_weights(given: np.ndarray) -> np.ndarray:

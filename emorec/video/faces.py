@@ -22,18 +22,19 @@ of the same clips, one face of 84 had .87.
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
-import tensorflow as tf
 
 from emorec.config import DetectorConfig
 from emorec.errors import VideoError
 from emorec.video import candidates
 from emorec.video.candidates import BOX, FRAME, LOGIT
-from emorec.video.mtcnn_nets import MEAN_PIXEL, MtcnnNets
+from emorec.video.engine import Engine
 
 # Side in pixels and stride of PNet's window.
 WINDOW = 12
@@ -69,37 +70,33 @@ class Detections:
 class FaceDetector:
     """Finds faces in frames.
 
-    Each of the three graphs is traced once, for any size of frame and batch.
     For use from one thread at a time.
 
     Args:
         config: Sizes, thresholds and batch size.
+        engine: What runs the networks; TensorFlow by default, which is
+            imported only then.
 
     Attributes:
-        nets: The three networks as plain functions.
+        engine: The same.
 
     Raises:
         WeightsError: The weights of `mtcnn` cannot be loaded.
     """
 
-    def __init__(self, config: DetectorConfig | None = None):
+    def __init__(
+        self,
+        config: DetectorConfig | None = None,
+        engine: Engine | None = None,
+    ):
+        if engine is None:
+            from emorec.video.tensorflow_engine import TensorFlowEngine
+
+            engine = TensorFlowEngine()
         self.config = config or DetectorConfig()
-        self.nets = MtcnnNets()
+        self.engine = engine
         self._threads = concurrent.futures.ThreadPoolExecutor(
             min(4, os.cpu_count() or 1)
-        )
-        pixels = tf.TensorSpec([None, None, None, 3], tf.float32)
-        threshold = tf.TensorSpec([], tf.float32)
-        self._pnet = tf.function(
-            self._pnet_graph, input_signature=[pixels, threshold]
-        )
-        self._rnet = tf.function(
-            self.nets.rnet,
-            input_signature=[tf.TensorSpec([None, 24, 24, 3], tf.float32)],
-        )
-        self._onet = tf.function(
-            self.nets.onet,
-            input_signature=[tf.TensorSpec([None, 48, 48, 3], tf.float32)],
         )
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
@@ -179,29 +176,25 @@ class FaceDetector:
         """Runs the three stages on f32 [N, h, w, 3]; returns rows."""
         _, rnet, onet = self.config.thresholds
         rows = self._proposals(frames)
-        pixels = tf.constant(frames)
-        rows = self._judge(
-            self._rnet, 24, pixels, candidates.squared(rows), rnet
+        judge = functools.partial(
+            self._judge, self.engine.load(frames), frames.shape[1:3]
         )
+        rows = judge(self.engine.rnet, 24, candidates.squared(rows), rnet)
         rows = candidates.suppress(rows, NMS_RNET)
-        rows = self._judge(
-            self._onet, 48, pixels, candidates.squared(rows), onet
-        )
+        rows = judge(self.engine.onet, 48, candidates.squared(rows), onet)
         return candidates.suppress(rows, NMS_ONET, by_smaller=True)
 
     def _proposals(self, frames: np.ndarray) -> np.ndarray:
         """Runs PNet on every level of the pyramid; returns rows."""
         height, width = frames.shape[1:3]
-        threshold = np.float32(candidates.logit(self.config.thresholds[0]))
+        threshold = candidates.logit(self.config.thresholds[0])
         found = [candidates.empty()]
         scale = WINDOW / self.config.min_face_size
         while int(min(height, width) * scale) >= WINDOW:
             level = self._resized(
                 frames, int(height * scale), int(width * scale)
             )
-            cells, offsets, logits = (
-                x.numpy() for x in self._pnet(level, threshold)
-            )
+            cells, offsets, logits = self.engine.pnet(level, threshold)
             corner = cells[:, 2:0:-1] * STRIDE + 1
             boxes = np.tile(corner, 2) + offsets * (WINDOW - 1.0)
             boxes[:, 2:] += WINDOW - 1
@@ -210,40 +203,37 @@ class FaceDetector:
             scale *= self.config.scale_factor
         return candidates.suppress(np.concatenate(found), NMS_PNET)
 
-    def _pnet_graph(self, pixels, threshold):
-        """Returns cells int64 [M, 3] (frame, row, column), offsets, logits."""
-        offsets, logits = self.nets.pnet(pixels)
-        cells = tf.where(logits > threshold)
-        return (
-            cells,
-            tf.gather_nd(offsets, cells),
-            tf.gather_nd(logits, cells),
-        )
-
     def _judge(
         self,
+        loaded: Any,
+        shape: tuple[int, int],
         network: Callable,
         size: int,
-        pixels: tf.Tensor,
         rows: np.ndarray,
         threshold: float,
     ) -> np.ndarray:
-        """Rescores square candidates, moves them, and keeps the good ones."""
+        """Rescores square candidates, moves them, and keeps the good ones.
+
+        Args:
+            loaded: The frames, as the engine has them.
+            shape: Their height and width.
+            network: The engine's `rnet` or `onet`.
+            size: Side of its crops.
+            rows: The candidates.
+            threshold: The least probability.
+        """
         if not len(rows):
             return rows
-        height, width = pixels.shape[1:3]
         # As the package does, by the size and not by the size - 1 that
         # TensorFlow means: crops lie up to a pixel off to the upper left.
-        corners = rows[:, [2, 1, 4, 3]] / [height, width, height, width]
-        # No padding to a few batch sizes: measured, it gains nothing.
-        crops = tf.image.crop_and_resize(
-            pixels,
+        corners = rows[:, [2, 1, 4, 3]] / (shape * 2)
+        crops = self.engine.crop(
+            loaded,
             corners.astype(np.float32),
             rows[:, FRAME].astype(np.int32),
-            [size, size],
-            extrapolation_value=MEAN_PIXEL,
+            size,
         )
-        offsets, logits = (x.numpy() for x in network(crops))
+        offsets, logits = network(crops)
         sides = rows[:, 3:5] - rows[:, 1:3] + 1
         moved = rows.copy()
         moved[:, BOX] += offsets * np.tile(sides, 2)

@@ -22,9 +22,9 @@ from mtcnn.network.rnet import RNet
 from mtcnn.utils.tensorflow import load_weights
 
 from emorec.errors import WeightsError
+from emorec.video.engine import MEAN_PIXEL
 
 # The networks were trained on (pixel - MEAN_PIXEL) / PIXEL_SCALE.
-MEAN_PIXEL = 127.5
 PIXEL_SCALE = 128.0
 
 

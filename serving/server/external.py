@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
 from emorec.errors import ServerError
+from serving.configs.plan import is_uri
 
 BINARY = "tensorflow_model_server"
 # Seconds that a server which was told to end may take before it is killed.
@@ -22,12 +23,19 @@ def find_model_server() -> str | None:
 
 def command(
     binary: str,
-    base_path: str,
+    base_path: str | None = None,
     *,
     model_name: str = "default",
     port: int = 8500,
     rest_port: int | None = None,
+    models_file: str | None = None,
+    batching: bool = False,
     batching_file: str | None = None,
+    monitoring_file: str | None = None,
+    ssl_file: str | None = None,
+    poll_wait_s: int | None = None,
+    allow_labels_for_unavailable: bool = False,
+    health: bool = False,
     extra: Sequence[str] = (),
 ) -> list[str]:
     """Returns the command line that serves what `ModelServer` would.
@@ -38,28 +46,49 @@ def command(
     Args:
         binary: Path of the server's binary.
         base_path: Folder of the version folders; made absolute, as the
-            server demands, unless it is a URI.
+            server demands, unless it is a URI. Not used with `models_file`.
         model_name: The name that clients ask for.
         port: gRPC port.
         rest_port: REST port; None leaves REST off.
-        batching_file: Text file of BatchingParameters; None leaves batching
-            off.
+        models_file: Text file of ModelServerConfig, of several models.
+        batching: Whether requests are batched; so they are with
+            `batching_file`.
+        batching_file: Text file of BatchingParameters.
+        monitoring_file: Text file of MonitoringConfig.
+        ssl_file: Text file of SSLConfig.
+        poll_wait_s: Seconds between two looks for versions; None is the
+            server's own second.
+        allow_labels_for_unavailable: Whether labels may go to versions that
+            are not loaded.
+        health: Whether the health service is offered.
         extra: Further flags, as they are.
     """
-    if "://" not in base_path:
-        base_path = os.path.abspath(base_path)
-    line = [
-        binary,
-        f"--model_name={model_name}",
-        f"--model_base_path={base_path}",
-        f"--port={port}",
-        f"--rest_api_port={rest_port or 0}",
-    ]
-    if batching_file:
-        line += [
-            "--enable_batching",
-            f"--batching_parameters_file={os.path.abspath(batching_file)}",
+    if models_file:
+        line = [binary, f"--model_config_file={os.path.abspath(models_file)}"]
+    else:
+        if not is_uri(base_path):
+            base_path = os.path.abspath(base_path)
+        line = [
+            binary,
+            f"--model_name={model_name}",
+            f"--model_base_path={base_path}",
         ]
+    line += [f"--port={port}", f"--rest_api_port={rest_port or 0}"]
+    if batching or batching_file:
+        line.append("--enable_batching")
+    for name, path in (
+        ("batching_parameters_file", batching_file),
+        ("monitoring_config_file", monitoring_file),
+        ("ssl_config_file", ssl_file),
+    ):
+        if path:
+            line.append(f"--{name}={os.path.abspath(path)}")
+    if poll_wait_s is not None:
+        line.append(f"--file_system_poll_wait_seconds={poll_wait_s}")
+    if allow_labels_for_unavailable:
+        line.append("--allow_version_labels_for_unavailable_models")
+    if health:
+        line.append("--enable_grpc_healthcheck_service")
     return [*line, *extra]
 
 

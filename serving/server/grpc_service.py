@@ -1,28 +1,31 @@
 """The gRPC services: PredictionService and ModelService."""
 
 import functools
-import logging
-from collections.abc import Callable
-from typing import Any
 
 import grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
-    get_model_status_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from serving.server import predict, status
+from serving.server import inference, predict, status
+from serving.server.grpc_answer import answer
 from serving.server.in_flight import InFlight
+from serving.server.metrics import Metrics
+from serving.server.model_service import ModelService
 from serving.server.models import Models
 
-_log = logging.getLogger(__name__)
 SIGNATURE_DEF = "signature_def"
 
 
 def add_services(
-    server: grpc.Server, models: Models, in_flight: InFlight, max_bytes: int
+    server: grpc.Server,
+    models: Models,
+    in_flight: InFlight,
+    max_bytes: int,
+    metrics: Metrics | None = None,
 ) -> None:
     """Adds both services to a gRPC server that is not started yet.
 
@@ -31,9 +34,10 @@ def add_services(
         models: What it serves.
         in_flight: What counts the requests.
         max_bytes: Largest input tensor, in bytes.
+        metrics: Where predictions are counted; None counts them nowhere.
     """
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(models, in_flight, max_bytes), server
+        PredictionService(models, in_flight, max_bytes, metrics), server
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
         ModelService(models, in_flight), server
@@ -41,45 +45,51 @@ def add_services(
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the other methods are UNIMPLEMENTED."""
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, models: Models, in_flight: InFlight, max_bytes: int):
+    def __init__(
+        self,
+        models: Models,
+        in_flight: InFlight,
+        max_bytes: int,
+        metrics: Metrics | None = None,
+    ):
         self._models = models
-        self._answer = functools.partial(_answer, in_flight)
+        self._answer = functools.partial(answer, in_flight)
         self._max_bytes = max_bytes
+        self._metrics = metrics or Metrics()
 
     def Predict(self, request, context):
-        return self._answer(
-            context, predict.predict, self._models, request, self._max_bytes
+        return self._infer(
+            "Predict", predict.predict, request.model_spec, request, context
+        )
+
+    def Classify(self, request, context):
+        return self._infer(
+            "Classify", inference.classify, request.model_spec, request, context
+        )
+
+    def Regress(self, request, context):
+        return self._infer(
+            "Regress", inference.regress, request.model_spec, request, context
+        )
+
+    def MultiInference(self, request, context):
+        spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
+        return self._infer(
+            "MultiInference", inference.multi_inference, spec, request, context
         )
 
     def GetModelMetadata(self, request, context):
         return self._answer(context, metadata, self._models, request)
 
-    def Classify(self, request, context):
-        return self._answer(context, _unimplemented, "Classify")
+    def _infer(self, api: str, method, spec, request, context):
+        @functools.wraps(method)
+        def counted():
+            with self._metrics.request(self._models, spec.name, api, "GRPC"):
+                return method(self._models, request, self._max_bytes)
 
-    def Regress(self, request, context):
-        return self._answer(context, _unimplemented, "Regress")
-
-    def MultiInference(self, request, context):
-        return self._answer(context, _unimplemented, "MultiInference")
-
-
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """GetModelStatus; HandleReloadConfigRequest is UNIMPLEMENTED."""
-
-    def __init__(self, models: Models, in_flight: InFlight):
-        self._models = models
-        self._answer = functools.partial(_answer, in_flight)
-
-    def GetModelStatus(self, request, context):
-        return self._answer(context, model_status, self._models, request)
-
-    def HandleReloadConfigRequest(self, request, context):
-        return self._answer(
-            context, _unimplemented, "HandleReloadConfigRequest"
-        )
+        return self._answer(context, counted)
 
 
 def metadata(
@@ -109,51 +119,3 @@ def metadata(
     response.model_spec.version.value = version
     response.metadata[SIGNATURE_DEF].Pack(signatures)
     return response
-
-
-def model_status(
-    models: Models, request: get_model_status_pb2.GetModelStatusRequest
-) -> get_model_status_pb2.GetModelStatusResponse:
-    """Answers GetModelStatus, the newest version first.
-
-    Raises:
-        StatusError: There is no such model or version.
-    """
-    response = get_model_status_pb2.GetModelStatusResponse()
-    for version in models.statuses(request):
-        found = response.model_version_status.add(
-            version=version.version, state=int(version.state)
-        )
-        if version.error:
-            found.status.error_code = version.error.code.value[0]
-            found.status.error_message = version.error.message
-        else:
-            found.status.error_code = 0
-    return response
-
-
-def _unimplemented(method: str):
-    raise status.StatusError(
-        grpc.StatusCode.UNIMPLEMENTED,
-        f"{method} is not served here; use Predict",
-    )
-
-
-def _answer(
-    in_flight: InFlight,
-    context: grpc.ServicerContext,
-    method: Callable,
-    *arguments: Any,
-) -> Any:
-    """Runs a method; its errors become the call's status."""
-    if not context.is_active():
-        # It waited for a thread beyond its deadline: nobody reads an answer.
-        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late to start")
-    try:
-        with in_flight.request():
-            return method(*arguments)
-    except Exception as e:
-        error = status.from_exception(e)
-        if error.code == grpc.StatusCode.INTERNAL:
-            _log.exception("%s failed", method.__name__)
-    context.abort(error.code, error.grpc_details)

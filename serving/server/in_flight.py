@@ -22,6 +22,11 @@ class InFlight:
         self._count = 0
         self._draining = False
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` was called."""
+        return self._draining
+
     @contextlib.contextmanager
     def request(self) -> Iterator[None]:
         """Counts a request while it is answered.

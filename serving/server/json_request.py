@@ -67,7 +67,7 @@ def arrays(
 
 
 def _columns(value: Any, inputs: Mapping[str, int]) -> dict[str, np.ndarray]:
-    if not isinstance(value, dict) or _is_base64(value):
+    if not isinstance(value, dict) or is_base64(value):
         if len(inputs) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as "
@@ -216,11 +216,12 @@ def _leaf(value: Any, kind: tensors.Kind) -> Any:
     is_number = type(value) in (int, float)
     if kind.number == tensors.STRING:
         if isinstance(value, dict):
-            return _decode_base64(value)
+            return decode_base64(value)
         if isinstance(value, str):
             return value.encode(errors="surrogatepass")
     elif kind.dtype.kind == "f" and is_number:
         limits = np.finfo(kind.dtype)
+        value = as_parsed(value)
         if isinstance(value, int):
             fits = abs(value) < 2 ** (limits.nmant + 1)
         else:
@@ -238,12 +239,13 @@ def _leaf(value: Any, kind: tensors.Kind) -> Any:
     elif kind.dtype.kind == "b" and isinstance(value, bool):
         return value
     raise invalid(
-        f"{shown(value)} Type: {_type_name(value)} is not of expected type: "
+        f"{shown(value)} Type: {type_name(value)} is not of expected type: "
         f"{kind.name}"
     )
 
 
-def _is_base64(value: Any) -> bool:
+def is_base64(value: Any) -> bool:
+    """Whether a value is `{"b64": TEXT}`, which stands for bytes."""
     return (
         isinstance(value, dict)
         and set(value) == {"b64"}
@@ -252,11 +254,16 @@ def _is_base64(value: Any) -> bool:
 
 
 def _is_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
-def _decode_base64(value: dict) -> bytes:
-    if not _is_base64(value):
+def decode_base64(value: dict) -> bytes:
+    """Returns the bytes of `{"b64": TEXT}`.
+
+    Raises:
+        StatusError: The value is something else, or TEXT is no base64.
+    """
+    if not is_base64(value):
         raise invalid(f"{shown(value)} not formatted correctly for base64 data")
     # As in the real server, white space and the padding may be left out.
     text = "".join(value["b64"].split()).rstrip("=")
@@ -266,7 +273,23 @@ def _decode_base64(value: dict) -> bytes:
         raise invalid("Unable to base64 decode") from e
 
 
-def _type_name(value: Any) -> str:
+def as_parsed(number: int | float) -> int | float:
+    """Returns a number as the real server's parser holds it.
+
+    To it an integer that neither int64 nor uint64 holds is a double.
+    """
+    if isinstance(number, int) and not -(2**63) <= number < 2**64:
+        try:
+            return float(number)
+        except OverflowError as e:
+            raise invalid(
+                "JSON Parse error: Number too big to be stored in double."
+            ) from e
+    return number
+
+
+def type_name(value: Any) -> str:
+    """Returns what error messages call the JSON type of a value."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names = {dict: "Object", list: "Array", str: "String"}

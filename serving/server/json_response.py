@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from tensorflow_serving.apis import classification_pb2, regression_pb2
 
 from serving.server.status import invalid
 
@@ -71,6 +72,25 @@ def columns(outputs: Mapping[str, np.ndarray]) -> str:
     return _object({"outputs": body}, 0)
 
 
+def classifications(result: classification_pb2.ClassificationResult) -> str:
+    """Returns the answer to classify: `results`, label and score by row."""
+    items = []
+    for row in result.classifications:
+        scores = _decimals(np.array([c.score for c in row.classes], np.float32))
+        pairs = [
+            f"[{_text(c.label)}, {score}]"
+            for c, score in zip(row.classes, scores)
+        ]
+        items.append(f"[{', '.join(pairs)}]")
+    return _object({"results": f"[{', '.join(items)}\n{_INDENT}]"}, 0)
+
+
+def regressions(result: regression_pb2.RegressionResult) -> str:
+    """Returns the answer to regress: `results`, one number per row."""
+    values = np.array([r.value for r in result.regressions], np.float32)
+    return _object({"results": f"[{', '.join(_decimals(values))}]"}, 0)
+
+
 def _object(texts: Mapping[str, str], level: int) -> str:
     start = "\n" + _INDENT * (level + 1)
     items = [f"{start}{json.dumps(k)}: {text}" for k, text in texts.items()]
@@ -110,8 +130,7 @@ def _tokens(name: str, array: np.ndarray) -> list[str]:
             return [_base64(value) for value in array.ravel()]
         # JSON is UTF-8: what is not cannot be shown (see `_bytes`).
         return [
-            json.dumps(value.decode(errors="replace"), ensure_ascii=False)
-            for value in array.ravel()
+            _text(value.decode(errors="replace")) for value in array.ravel()
         ]
     if array.dtype == bool:
         return ["true" if value else "false" for value in array.ravel()]
@@ -122,6 +141,10 @@ def _tokens(name: str, array: np.ndarray) -> list[str]:
     raise invalid(
         f"Failed to write JSON value for tensor type: {array.dtype.name}"
     )
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _base64(value: bytes) -> str:

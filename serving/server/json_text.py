@@ -49,6 +49,7 @@ def parse(body: bytes) -> dict[str, Any]:
         raise _parse_error("Number too big to be stored in double.", 0) from e
     if not isinstance(document, dict):
         raise invalid(f"{shown(document)} Is not object")
+    _check_surrogates(text, document)
     return document
 
 
@@ -64,6 +65,20 @@ def short(value: Any) -> str:
 def shown(value: Any) -> str:
     """Returns how an error message shows a value."""
     return f"JSON Value: {short(value)}"
+
+
+def _check_surrogates(text: str, document: dict[str, Any]) -> None:
+    """Refuses halves of surrogate pairs, which no message can carry."""
+    escape = re.search(r"\\u[dD][89a-fA-F]", text)
+    if escape is None:
+        return
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as e:
+        offset = len(text[: escape.start()].encode())
+        raise _parse_error(
+            "The surrogate pair in string is invalid.", offset
+        ) from e
 
 
 def _parse_error(reason: str, offset: int) -> StatusError:

@@ -10,11 +10,10 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from serving import tensors
+from serving.server import responses
 from serving.server.models import Models
 from serving.server.saved_model import LoadedModel
 from serving.server.status import StatusError, invalid
-
-DEFAULT_SIGNATURE = "serving_default"
 
 
 def predict(
@@ -35,26 +34,24 @@ def predict(
         tf.errors.OpError: The model cannot compute it.
     """
     with models.use(request) as (version, model):
-        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = responses.signature_name(request.model_spec)
         if name not in model.signatures:
             raise StatusError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f'Serving signature key "{name}" not found.',
             )
-        signature = model.signatures[name]
-        protos = _inputs(signature, request.inputs)
+        protos = _inputs(model.signatures[name], request.inputs)
         outputs = run(
             model,
             name,
             {alias: _parse(alias, p, max_bytes) for alias, p in protos.items()},
             request.output_filter,
         )
+    model_name = request.model_spec.name
     response = predict_pb2.PredictResponse()
-    response.model_spec.name = request.model_spec.name
-    response.model_spec.version.value = version
-    response.model_spec.signature_name = name
-    for alias, array in outputs.items():
-        _write(response.outputs[alias], array)
+    responses.fill_spec(response.model_spec, model_name, version, name)
+    fill(response.outputs, outputs)
+    responses.log(models, model_name, "predict", request, response)
     return response
 
 
@@ -133,12 +130,17 @@ def _parse(
         if size is None or size * 16 > max_bytes:
             raise ValueError("the shape is unknown or too large")
         return tf.make_ndarray(proto)
-    except (ValueError, TypeError, OverflowError) as e:
+    except (ValueError, TypeError, OverflowError, KeyError) as e:
         raise invalid(f"tensor parsing error: {alias}") from e
 
 
-def _write(proto: tensor_pb2.TensorProto, array: np.ndarray) -> None:
-    try:
-        tensors.fill(proto, array)
-    except ValueError:
-        proto.CopyFrom(tf.make_tensor_proto(array))
+def fill(
+    protos: Mapping[str, tensor_pb2.TensorProto],
+    arrays: Mapping[str, np.ndarray],
+) -> None:
+    """Writes arrays into a message's map of tensors, in typed fields."""
+    for alias, array in arrays.items():
+        try:
+            tensors.fill(protos[alias], array)
+        except ValueError:
+            protos[alias].CopyFrom(tf.make_tensor_proto(array))

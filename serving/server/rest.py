@@ -1,4 +1,4 @@
-"""The REST API: status, metadata and predict over HTTP/1.1."""
+"""The REST API over HTTP/1.1; what it answers is in `rest_api`."""
 
 import http
 import http.server
@@ -13,6 +13,7 @@ import grpc
 
 from serving.server import json_response, rest_api, status
 from serving.server.in_flight import InFlight
+from serving.server.metrics import CONTENT_TYPE, Metrics
 from serving.server.models import Models
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class RestServer(http.server.ThreadingHTTPServer):
         models: What is served.
         max_bytes: Largest body, in bytes.
         in_flight: What counts the requests.
+        metrics: Where predictions are counted.
+        metrics_path: The path that tells the metrics, or None.
     """
 
     daemon_threads = True
@@ -48,6 +51,8 @@ class RestServer(http.server.ThreadingHTTPServer):
         in_flight: InFlight,
         max_bytes: int,
         max_concurrent: int,
+        metrics: Metrics | None = None,
+        metrics_path: str | None = None,
     ):
         """Opens the port.
 
@@ -59,6 +64,9 @@ class RestServer(http.server.ThreadingHTTPServer):
             max_bytes: Largest body, in bytes, packed or unpacked.
             max_concurrent: Predictions at one time; more are told 429. Four
                 times as many connections may be open.
+            metrics: Where predictions are counted; None counts them nowhere.
+            metrics_path: The path that tells the metrics; None tells them
+                nowhere.
 
         Raises:
             OSError: The port cannot be opened.
@@ -68,6 +76,8 @@ class RestServer(http.server.ThreadingHTTPServer):
         self.models = models
         self.in_flight = in_flight
         self.max_bytes = max_bytes
+        self.metrics = metrics or Metrics()
+        self.metrics_path = metrics_path
         self._slots = threading.BoundedSemaphore(max_concurrent)
         self._connections = threading.BoundedSemaphore(4 * max_concurrent)
         super().__init__((host, port), _Handler)
@@ -148,6 +158,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self.command == "OPTIONS":
                 code = 200 if "Origin" in self.headers else 400
                 self._send(code, "", "text/html")
+            elif path == self.server.metrics_path:
+                text = self.server.metrics.text().decode()
+                self._send(200, text, CONTENT_TYPE)
             elif not path.startswith("/v1/"):
                 self._send(404, _NOT_FOUND, "text/html")
             else:
@@ -172,12 +185,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         _log.debug("%s " + format, self.address_string(), *args)
 
     def _answer(self, path: str, body: bytes) -> str:
-        def run() -> str:
-            return rest_api.answer(self.server.models, self.command, path, body)
+        server = self.server
 
-        if rest_api.is_prediction(self.command, path):
-            return self.server.limited(run)
-        return run()
+        def run() -> str:
+            return rest_api.answer(
+                server.models, self.command, path, body, server.max_bytes
+            )
+
+        target = rest_api.prediction(self.command, path)
+        if target is None:
+            return run()
+        with server.metrics.request(server.models, *target, "REST"):
+            return server.limited(run)
 
     def _send(
         self, code: int, text: str, content_type: str = "application/json"

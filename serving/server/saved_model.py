@@ -75,10 +75,9 @@ class LoadedModel:
             StatusError: An input has another dtype than the signature says.
             tf.errors.OpError: An op fails.
         """
+        self.check_dtypes(signature_name, inputs)
         signature = self.signatures[signature_name]
         aliases = sorted(signature.inputs)
-        for i, alias in enumerate(aliases):
-            _check_dtype(i, signature.inputs[alias].dtype, inputs[alias])
         names = [signature.outputs[alias].name for alias in outputs]
         # Two outputs may be one tensor, which is fetched once.
         fetches = list(dict.fromkeys(names))
@@ -88,6 +87,22 @@ class LoadedModel:
             alias: _as_array(found[name], signature.outputs[alias].dtype)
             for alias, name in zip(outputs, names)
         }
+
+    def check_dtypes(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray]
+    ) -> None:
+        """Refuses inputs of another dtype than the signature says.
+
+        Args:
+            signature_name: A key of `signatures`.
+            inputs: One array for each input of the signature.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT, in the real server's words.
+        """
+        expected = self.signatures[signature_name].inputs
+        for i, alias in enumerate(sorted(expected)):
+            _check_dtype(i, expected[alias].dtype, inputs[alias])
 
     def close(self) -> None:
         """Frees the session; no call of `run` may be under way."""

@@ -60,7 +60,7 @@ def here(capsys):
         (["predict"], ["needs one video or more"]),
         (
             ["predict", "clip.mp4"],
-            ["exactly one of --model_dir, --saved_model, --server", "none"],
+            ["one of --model_dir, --saved_model, --onnx, --server", "none"],
         ),
         (
             ["predict", "clip.mp4", "--model_dir=a", "--saved_model=b"],

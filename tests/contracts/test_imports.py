@@ -20,7 +20,7 @@ ROWS = (
     ("video", "models"),
     ("data", "features"),
     ("training", "evaluation", "export"),
-    ("predict",),
+    ("predict", "backends", "onnx_backend", "onnx_folder"),
     ("cli", "__main__"),
 )
 RANK = {part: i for i, row in enumerate(ROWS) for part in row}

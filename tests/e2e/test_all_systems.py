@@ -9,8 +9,6 @@ import pytest
 from emorec.models import presets
 from serving.server.server import ModelServer
 
-# It has it all: a cascade of two streams, features and maps.
-SHORT = ("face_rnn",)
 SMALL = (
     "--set=train.epochs=1",
     "--set=model.encoder_units=8",
@@ -36,13 +34,9 @@ def table(path) -> list[list[float]]:
         ]
 
 
-@pytest.mark.parametrize(
-    "system",
-    [
-        pytest.param(s, marks=[] if s in SHORT else [pytest.mark.long])
-        for s in presets.SYSTEMS
-    ],
-)
+# The default system goes this way in test_main_job too, which is not long.
+@pytest.mark.long
+@pytest.mark.parametrize("system", presets.SYSTEMS)
 def test_trained_evaluated_exported_served_and_asked(
     run, prepared, sample_set, tmp_path, system
 ):
@@ -64,6 +58,13 @@ def test_trained_evaluated_exported_served_and_asked(
     assert {p.name for p in model.glob("encoders/*")} == read
     out = run("export", f"--model_dir={model}", f"--output_dir={base}").out
     assert "largest difference of a probability" in out
+    onnx = tmp_path / "onnx"
+    run(
+        "export",
+        f"--model_dir={model}",
+        f"--output_dir={onnx}",
+        "--format=onnx",
+    )
 
     video = sorted((sample_set.parent / "videos").glob("*.mp4"))[-1]
     found, rows = {}, {}
@@ -71,6 +72,7 @@ def test_trained_evaluated_exported_served_and_asked(
         for kind, place in (
             ("model_dir", model),
             ("saved_model", base),
+            ("onnx", onnx),
             ("server", f"127.0.0.1:{server.port}"),
         ):
             report = tmp_path / f"report_{kind}"
@@ -90,7 +92,7 @@ def test_trained_evaluated_exported_served_and_asked(
             run("predict", video, f"--{kind}={place}", f"--output={path}")
             found[kind] = answers(path)
     assert len(rows["server"]) == 8
-    for kind in ("model_dir", "saved_model"):
+    for kind in ("model_dir", "saved_model", "onnx"):
         np.testing.assert_allclose(rows[kind], rows["server"], atol=3e-6)
         assert len(found[kind]) == len(found["server"]) >= 1
         for ours, theirs in zip(found[kind], found["server"], strict=True):

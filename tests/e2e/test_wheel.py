@@ -1,12 +1,17 @@
 """The wheel in empty environments: bare, and with what prediction needs."""
 
+import json
 import os
 import pathlib
 import subprocess
 import venv
 import zipfile
 
+import cv2
+import numpy as np
 import pytest
+
+from serving.server.server import ModelServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -100,6 +105,54 @@ def test_bare_install_helps_and_asks_for_what_it_lacks(wheel, tmp_path):
     assert done.returncode == 1
     assert "emorec[tf]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LIGHT = """
+import json, pathlib, sys
+import numpy as np
+from serving.client import EmotionClient
+jpeg = pathlib.Path(sys.argv[2]).read_bytes()
+with EmotionClient(sys.argv[1]) as client:
+    client.wait_ready()
+    spec = client.metadata()["features"].inputs
+    face, context = (
+        np.ones((1, 2, spec[f"{name}_features"].shape[-1]))
+        for name in ("face", "context")
+    )
+    for answer in (
+        client.features(face, context, [[True, False]]),
+        client.jpegs([[jpeg] * 2], [[jpeg] * 2]),
+        client.video([[jpeg] * 2], [[0.0, 0.125]]),
+    ):
+        print(json.dumps(answer["probabilities"].tolist()))
+heavy = {"tensorflow", "keras", "cv2", "av", "mtcnn", "onnxruntime", "h5py"}
+print(sorted(heavy & set(sys.modules)))
+for name in sorted(heavy):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    print(name, "is installed")
+"""
+
+
+def test_the_client_of_a_bare_install_asks_for_every_form(
+    wheel, base_path, tmp_path
+):
+    _, python = _environment(tmp_path / "light", wheel)
+    frame = np.random.default_rng(0).integers(0, 255, (9, 16, 3), np.uint8)
+    frame = cv2.resize(frame, (160, 90))
+    jpeg = tmp_path / "frame.jpg"
+    cv2.imwrite(str(jpeg), frame)
+    with ModelServer(str(base_path), "emotion", port=0) as server:
+        done = _run(python, "-c", LIGHT, f"127.0.0.1:{server.port}", jpeg)
+    assert done.returncode == 0, done.stderr
+    features, jpegs, video, *rest = done.stdout.splitlines()
+    for answer in (features, jpegs):
+        assert sum(json.loads(answer)[0]) == pytest.approx(1)
+    # Noise holds no face: zeros, as everywhere.
+    assert set(json.loads(video)[0]) == {0}
+    assert rest == ["[]"]
 
 
 def test_install_for_prediction_predicts(

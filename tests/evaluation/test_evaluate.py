@@ -11,11 +11,11 @@ import pytest
 import skimage.data
 from testing import videos
 
-from emorec import predict
+from emorec import backends
 from emorec.config import Config
 from emorec.data import dataset, keys, manifest, prepare, records, shards
 from emorec.errors import ConfigError, EmorecError, RecordError
-from emorec.evaluation import evaluate
+from emorec.evaluation import batches, evaluate
 from emorec.labels import LabelSet
 from emorec.training import bundle
 
@@ -281,7 +281,7 @@ def test_requests_are_bounded_in_number_and_bytes(
         for shard in prepared.files("train")
         for e in records.read(shard)
     )
-    monkeypatch.setattr(evaluate, "BATCH_BYTES", 2 * largest)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 2 * largest)
     backend.asked.clear()
     steps = []
     answers = evaluate.with_backend(
@@ -290,7 +290,7 @@ def test_requests_are_bounded_in_number_and_bytes(
     assert 2 <= max(backend.asked) < total
     assert sum(backend.asked) == total == len(answers)
     # A record over the bound still goes, alone.
-    monkeypatch.setattr(evaluate, "BATCH_BYTES", 1)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1)
     backend.asked.clear()
     evaluate.with_backend(prepared, "train", backend)
     assert backend.asked == [1] * total
@@ -302,7 +302,7 @@ def test_requests_are_bounded_in_number_and_bytes(
 def test_the_model_and_its_export_agree(prepared, model_dir, base_path, split):
     ours = evaluate.with_bundle(prepared, split, bundle.load(model_dir))
     theirs = evaluate.with_backend(
-        prepared, split, predict.SavedModelBackend(base_path)
+        prepared, split, backends.SavedModelBackend(base_path)
     )
     assert len(ours) == len(theirs) > 0
     for a, b in zip(ours, theirs, strict=True):

@@ -1,6 +1,5 @@
 """The gRPC API, asked with TensorFlow Serving's own stubs."""
 
-import socket
 import time
 
 import grpc
@@ -9,12 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import (
-    classification_pb2,
-    inference_pb2,
-    model_management_pb2,
     model_pb2,
     predict_pb2,
-    regression_pb2,
 )
 
 Code = grpc.StatusCode
@@ -219,28 +214,6 @@ def test_a_larger_request_than_allowed(prediction):
     assert "larger than max" in details
 
 
-@pytest.mark.parametrize(
-    ("method", "message"),
-    [
-        ("Classify", classification_pb2.ClassificationRequest()),
-        ("Regress", regression_pb2.RegressionRequest()),
-        ("MultiInference", inference_pb2.MultiInferenceRequest()),
-    ],
-)
-def test_other_methods_are_unimplemented(prediction, method, message):
-    code, details = refusal(getattr(prediction, method), message)
-    assert code == Code.UNIMPLEMENTED
-    assert method in details
-
-
-def test_reload_is_unimplemented(model_service):
-    code, _ = refusal(
-        model_service.HandleReloadConfigRequest,
-        model_management_pb2.ReloadConfigRequest(),
-    )
-    assert code == Code.UNIMPLEMENTED
-
-
 def test_too_many_requests_at_once(prediction, pipe):
     slow = request("block", path=[pipe.path])
     calls = [prediction.Predict.future(slow, timeout=30) for _ in range(8)]
@@ -256,22 +229,3 @@ def test_a_late_answer_is_the_callers_deadline(prediction, pipe):
     with pytest.raises(grpc.RpcError) as raised:
         prediction.Predict(request("block", path=[pipe.path]), timeout=0.3)
     assert raised.value.code() == Code.DEADLINE_EXCEEDED
-
-
-@pytest.mark.parametrize("port", ["port", "rest_port"])
-def test_garbage_on_a_port_does_no_harm(server, prediction, port):
-    for garbage in (b"\x00" * 100, b"\xff\xfe garbage\r\n\r\n", b"PRI * H"):
-        with socket.create_connection(
-            ("127.0.0.1", getattr(server, port)), timeout=10
-        ) as connection:
-            connection.sendall(garbage)
-    response = prediction.Predict(request(x=ONE_ROW))
-    assert list(response.outputs["rows"].float_val) == [3.0]
-
-
-def test_garbage_as_a_message_is_refused(channel, prediction):
-    raw = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    with pytest.raises(grpc.RpcError) as raised:
-        raw(b"\xff\xff\xff\xff")
-    assert raised.value.code() == Code.INTERNAL
-    assert prediction.Predict(request(x=ONE_ROW)).outputs

@@ -181,10 +181,16 @@ def test_metadata(ask):
             f"Failed to convert version: {2**64} to numeric.",
         ),
         (
-            "POST",
-            "/v1/models/toy:classify",
-            501,
-            "classify is not served here; use predict",
+            "GET",
+            "/v1/models/versions/1",
+            400,
+            "Missing model name in request.",
+        ),
+        (
+            "GET",
+            "/v1/models/a%20b%2Fc",
+            404,
+            "Could not find any versions of model a b/c",
         ),
     ],
 )

@@ -6,7 +6,10 @@ import json
 import threading
 import time
 
+import grpc
 import pytest
+
+from serving.server import status
 
 PREDICT = "/v1/models/toy:predict"
 
@@ -222,3 +225,23 @@ def test_too_many_requests_at_once(server, pipe):
     for thread in threads:
         thread.join()
     assert codes == [429] * 4 + [200] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ("INVALID_ARGUMENT FAILED_PRECONDITION OUT_OF_RANGE", 400),
+        ("NOT_FOUND", 404),
+        ("ALREADY_EXISTS ABORTED", 409),
+        ("RESOURCE_EXHAUSTED", 429),
+        ("CANCELLED", 499),
+        ("INTERNAL UNKNOWN", 500),
+        ("UNIMPLEMENTED", 501),
+        ("UNAVAILABLE", 503),
+        ("DEADLINE_EXCEEDED", 504),
+    ],
+)
+def test_every_code_has_its_http_status(names, code):
+    for name in names.split():
+        found = status.StatusError(grpc.StatusCode[name], "text")
+        assert found.http_status == code, name

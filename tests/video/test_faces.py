@@ -96,7 +96,7 @@ def test_networks_equal_the_package(package, detector, name, size):
     pixels = pixels.astype(np.float32)
     stage = package.stages[["pnet", "rnet", "onet"].index(name)]
     theirs = stage.model((pixels - 127.5) / 128)
-    offsets, logits = getattr(detector.nets, name)(pixels)
+    offsets, logits = getattr(detector.engine.nets, name)(pixels)
     np.testing.assert_allclose(offsets, theirs[0], atol=2e-5)
     np.testing.assert_allclose(
         candidates.probability(logits.numpy()), theirs[-1][..., 1], atol=2e-5
@@ -152,7 +152,7 @@ def test_calls_do_not_add_graphs(detector, astronaut):
         detector.detect([crop] * (1 + i % 3))
     traces = [
         graph.experimental_get_tracing_count()
-        for graph in (detector._pnet, detector._rnet, detector._onet)
+        for graph in detector.engine.graphs.values()
     ]
     assert traces == [1, 1, 1]
 

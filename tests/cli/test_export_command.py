@@ -1,0 +1,90 @@
+"""emorec export: its flags, and ONNX by the command."""
+
+import functools
+import json
+import sys
+
+import pytest
+from testing import commands
+
+
+@pytest.fixture
+def export(capsys, model_dir):
+    return functools.partial(
+        commands.here, capsys, "export", f"--model_dir={model_dir}"
+    )
+
+
+def test_versions_are_of_saved_models(export, tmp_path):
+    done = export(
+        f"--output_dir={tmp_path / 'onnx'}", "--format=onnx", "--version=2"
+    )
+    assert done.code == 2
+    assert done.fault() == (
+        "emorec export: --version goes with --format=saved_model: an ONNX "
+        "directory has no versions below it. Received: --version=2"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_format(export, tmp_path):
+    done = export(f"--output_dir={tmp_path}", "--format=tflite")
+    assert done.code == 2
+    assert "--format=tflite" in done.fault()
+    assert "<saved_model|onnx>" in done.fault()
+
+
+def test_a_folder_in_use(export, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    done = export(f"--output_dir={tmp_path}", "--format=onnx")
+    assert done.code == 1
+    assert done.fault() == (
+        f"emorec export: {tmp_path}: exists already and is not an empty "
+        "folder, and an export is not written over; name another folder"
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_without_tf2onnx(export, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    done = export(f"--output_dir={tmp_path / 'onnx'}", "--format=onnx")
+    assert done.code == 1
+    assert done.fault().startswith(
+        "emorec export: exporting to ONNX needs tf2onnx, onnx, onnxruntime ("
+    )
+    assert done.fault().endswith("); install emorec[onnx]")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_model_nothing_is_left(capsys, tmp_path):
+    done = commands.here(
+        capsys,
+        "export",
+        f"--model_dir={tmp_path / 'nowhere'}",
+        f"--output_dir={tmp_path / 'onnx'}",
+        "--format=onnx",
+    )
+    assert done.code == 1
+    assert "no trained model" in done.fault()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+def test_onnx_by_the_command(model_dir, tmp_path):
+    folder = tmp_path / "onnx"
+    done = commands.apart(
+        "export",
+        f"--model_dir={model_dir}",
+        f"--output_dir={folder}",
+        "--format=onnx",
+        timeout=300,
+    )
+    assert (done.code, done.err) == (0, "")
+    *lines, warning, last = done.out.splitlines()
+    assert last == str(folder)
+    # The context encoder of the session's model.
+    assert warning.startswith("WARNING: the context encoder has RANDOM")
+    said = json.loads((folder / "onnx.json").read_text())
+    assert [line.partition(": ")[0] for line in lines] == [*said["differences"]]
+    for line in lines:
+        assert ": largest difference " in line
