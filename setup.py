@@ -70,6 +70,7 @@ TEST = [
     "scipy>=1.12",
     "jax==0.4.30",
     "jaxlib==0.4.30",
+    "cryptography>=42",
     # The manifests of serving/deploy, against Kubernetes' own schemas.
     "kubernetes-validate>=1.31",
     # A local S3 server.

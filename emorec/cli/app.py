@@ -52,7 +52,11 @@ _EXTRAS = {
     **dict.fromkeys(
         ("av", "cv2", "mtcnn", "joblib", "lz4"), "install emorec[video]"
     ),
-    "tensorflow_serving": "install emorec[serving]",
+    **dict.fromkeys(
+        ("tensorflow_serving", "prometheus_client", "yaml"),
+        "install emorec[serving]",
+    ),
+    "onnxruntime": "install emorec[onnx-runtime]",
     "skimage": "install emorec[sample]",
     "matplotlib": "install emorec[charts]",
     "openpyxl": "install emorec[xlsx]",

@@ -1,4 +1,4 @@
-"""emorec serve: SavedModels over gRPC and REST, on loopback.
+r"""emorec serve: SavedModels over gRPC and REST, on loopback.
 
   emorec serve --port=8500 --rest_api_port=8501 --model_name=emotion \
       --model_base_path=/path/to/serving/emotion
@@ -247,7 +247,7 @@ def _run_embedded(base_path) -> int:
         for note in _notes(is_embedded=True):
             print(note, flush=True)
         for path in server.base_paths:
-            if _has_to_wait(path):
+            if _POLL.value > 0 and _has_to_wait(path):
                 print(f"waiting for a version folder in {path}", flush=True)
         with server:
             started.set()

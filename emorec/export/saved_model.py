@@ -10,20 +10,21 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from emorec.data import files
 from emorec.errors import ExportError
-from emorec.export import proof, signatures
+from emorec.export import proof, signatures, warmup
+from emorec.export.graph_session import GraphSession
+from emorec.export.names import DESCRIPTION, LABELS
 from emorec.features import encoders
 from emorec.training import train
 from emorec.training.bundle import Bundle
 
-DESCRIPTION = "emorec.json"
-LABELS = "labels.txt"
 # A SavedModel without it is none, so that it is copied last.
 _COMPLETES = "saved_model.pb"
 
@@ -40,16 +41,21 @@ def export(
     bundle: Bundle,
     base_path: str | os.PathLike,
     version: int | None = None,
+    *,
+    batch_sizes: Sequence[int] = warmup.BATCH_SIZES,
 ) -> tuple[pathlib.Path, dict]:
     """Writes a new version under the base path of a served model.
 
     The version folder appears under its final name only after it was loaded
-    again, twice, and its answers were compared with the model's.
+    again, twice, and its answers were compared with the model's; with it come
+    the requests by which a server warms it up.
 
     Args:
         bundle: The model, loaded with `use_cudnn=False`.
         base_path: `<base_path>/<version>/` is what a server reads.
         version: A positive number; by default one more than the newest.
+        batch_sizes: Of the warmup requests to each signature; none leaves
+            the warmup out.
 
     Returns:
         The version folder, and the largest differences that were measured
@@ -59,7 +65,7 @@ def export(
         ExportError: The version exists, or a check failed.
         ConfigError: Keras runs on another backend than TensorFlow.
     """
-    train.check_backend("exporting")
+    _check_surroundings(batch_sizes)
     base = pathlib.Path(base_path)
     if version is None:
         version = max(versions(base), default=0) + 1
@@ -71,7 +77,7 @@ def export(
         )
     with _staging(base, version) as staging:
         _write(bundle, staging)
-        differences = proof.check(bundle, staging)
+        differences = _prove(bundle, staging, batch_sizes)
         os.rename(staging, final)
     return final, differences
 
@@ -80,6 +86,8 @@ def write_to(
     bundle: Bundle,
     folder: str | os.PathLike,
     extra: Mapping[str, str | os.PathLike] | None = None,
+    *,
+    batch_sizes: Sequence[int] = warmup.BATCH_SIZES,
 ) -> dict[str, float]:
     """Writes a SavedModel into a folder of any name, local or remote.
 
@@ -91,6 +99,7 @@ def write_to(
         folder: What is to be made; it must not exist.
         extra: Path below `assets.extra`, which no server reads and a push
             carries along -> the file to be put there, local or remote.
+        batch_sizes: As in `export`.
 
     Returns:
         The largest differences that were measured (`proof.check`).
@@ -99,7 +108,7 @@ def write_to(
         ExportError: The folder exists, cannot be written, or a check failed.
         ConfigError: Keras runs on another backend than TensorFlow.
     """
-    train.check_backend("exporting")
+    _check_surroundings(batch_sizes)
     folder = str(folder)
     if files.exists(folder):
         raise ExportError(
@@ -115,12 +124,19 @@ def write_to(
             place = staging / "assets.extra" / path
             place.parent.mkdir(parents=True, exist_ok=True)
             files.copy(source, place)
-        differences = proof.check(bundle, staging)
+        differences = _prove(bundle, staging, batch_sizes)
         if remote:
             files.copy_tree(staging, folder, last=_COMPLETES)
         else:
             os.rename(staging, folder)
     return differences
+
+
+def _check_surroundings(batch_sizes):
+    """Refuses at once what would fail minutes later."""
+    train.check_backend("exporting")
+    if batch_sizes:
+        warmup.message_class()
 
 
 @contextlib.contextmanager
@@ -158,14 +174,35 @@ def _write(bundle, folder):
     archive.track(bundle.model)
     for stream, encoder in bundle.encoders.items():
         archive.track(encoder.part(*encoders.kinds_of(bundle.inputs, stream)))
-    for name, signature in signatures.build(bundle).items():
+    built = signatures.build(bundle)
+    for name, signature in built.items():
         archive.add_endpoint(
             name, signature.function, input_signature=signature.inputs
         )
     archive.write_out(str(folder), verbose=False)
+    _set_methods(folder, {n: s.method for n, s in built.items()})
     assets = folder / "assets"
     assets.mkdir(exist_ok=True)
     files.write_json(assets / DESCRIPTION, bundle.describe())
     (assets / LABELS).write_text(
         "\n".join(bundle.labels.names) + "\n", encoding="utf-8"
     )
+
+
+def _set_methods(folder, methods):
+    """Writes what each signature may be called by; Keras writes Predict."""
+    path = folder / _COMPLETES
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for name, method in methods.items():
+        saved.meta_graphs[0].signature_def[name].method_name = method
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _prove(bundle, folder, batch_sizes) -> dict[str, float]:
+    """Checks a SavedModel, then gives it its warmup requests."""
+    proof.check_graph(folder)
+    with GraphSession(folder) as session:
+        differences = proof.check(bundle, folder, session)
+        if batch_sizes:
+            warmup.write(bundle, folder, session, batch_sizes)
+    return differences

@@ -10,54 +10,83 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from emorec.data import input_pipeline, keys, records
-from emorec.features import encoders
+from emorec.data import records
+from emorec.export import limits
+from emorec.export.network import Network
+from emorec.export.parsing import Parser
+from emorec.export.video_signature import VideoStreams
 from emorec.training.bundle import Bundle
 
-# Frames decoded and encoded at once: bounds a request's memory (SqueezeNet's
-# first maps are 3 MB a frame) whatever its B x T.
-CHUNK_FRAMES = 64
-# Start of image, and the first byte of the marker after it.
-_JPEG_START = b"\xff\xd8\xff"
+_PREFIX = "`mask` must be a prefix mask: True n times, then False"
 
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """One signature: its function and the specs of its inputs, by name."""
+    """One signature.
+
+    Attributes:
+        function: Takes its inputs in their order.
+        inputs: Their specs, by name.
+        method: What a server lets clients call it by.
+    """
 
     function: Callable
     inputs: tuple[tf.TensorSpec, ...]
+    method: str = tf.saved_model.PREDICT_METHOD_NAME
 
 
 def build(bundle: Bundle) -> dict[str, Signature]:
     """Returns the signatures of a trained model (design: the README's table).
 
-    All but `describe` give `probabilities` f32 [B, K], `logits` f32 [B, K],
-    `labels` string [B, K] and, where the system has one, `attention` f32
-    [B, T, T]. A system lacks the inputs of a stream that it does not read.
-    The probabilities of a clip without any frame are all 0.
+    All but `describe` and `classify` give `probabilities` f32 [B, K],
+    `logits` f32 [B, K], `labels` string [B, K] and, where the system has one,
+    `attention` f32 [B, T, T]. A system lacks the inputs of a stream that it
+    does not read. The probabilities of a clip without any frame are all 0.
+    `video` gives `boxes` f32 [B, T, 4] and `mask` bool [B, T] too, aligned
+    with its frames; its `attention` is over those with a face alone.
     """
     graph = _Graph(bundle)
     steps = (None, None)
     examples = (_spec("examples", (None,), tf.string),)
+    mask = _spec("mask", steps, tf.bool)
     shapes = bundle.encoders.shapes
-    return {
+    picture = (*steps, None, None, 3)
+    made = {
         "serving_default": Signature(graph.serving_default, examples),
         "feature_examples": Signature(graph.feature_examples, examples),
         "features": Signature(
             graph.features,
             (
                 *(_spec(n, (*steps, *shapes[n])) for n in bundle.inputs),
-                _spec("mask", steps, tf.bool),
+                mask,
             ),
+        ),
+        "frames": Signature(
+            graph.frames,
+            (*(_spec(s, picture, tf.uint8) for s in bundle.streams), mask),
         ),
         "jpegs": Signature(
             graph.jpegs,
             tuple(_spec(s, steps, tf.string) for s in bundle.streams),
         ),
+        "video": Signature(
+            graph.video,
+            (_spec("frames", steps, tf.string), _spec("times", steps)),
+        ),
+        "classify": Signature(
+            graph.classify,
+            (_spec("inputs", (None,), tf.string),),
+            tf.saved_model.CLASSIFY_METHOD_NAME,
+        ),
         "describe": Signature(
             graph.describe, (_spec("query", (None,), tf.string),)
         ),
+    }
+    return {
+        name: dataclasses.replace(
+            s, function=_of_right_shapes(s.function, s.inputs)
+        )
+        for name, s in made.items()
     }
 
 
@@ -65,107 +94,87 @@ def _spec(name, shape, dtype=tf.float32):
     return tf.TensorSpec(shape, dtype, name=name)
 
 
+def _of_right_shapes(function, specs):
+    def call(*values):
+        return function(*map(limits.shaped, values, specs))
+
+    return call
+
+
 class _Graph:
     """The signatures' functions over one model."""
 
     def __init__(self, bundle: Bundle):
         self._bundle = bundle
-        self._sampling = input_pipeline.Sampling.of(bundle.config)
+        self._network = Network(bundle)
+        self._parser = Parser(bundle.config)
+        self._video = VideoStreams(bundle.config)
         self._size = bundle.config.clip.crop_size
 
     def serving_default(self, examples):
         """Serialized records of frames, string [B]."""
-        strings = tf.io.FixedLenSequenceFeature(
-            (), tf.string, allow_missing=True, default_value=""
-        )
-        names = {s: keys.jpeg_key(s) for s in self._bundle.streams}
-        parsed, indices, mask = self._parse(
-            examples, dict.fromkeys(names.values(), strings)
-        )
-        return self._pixels(
-            {
-                stream: tf.gather(parsed[key], indices, batch_dims=1)
-                for stream, key in names.items()
-            },
-            mask,
-            names,
+        return self._of_jpegs(
+            *self._parser.frames(examples, self._bundle.streams)
         )
 
     def feature_examples(self, examples):
         """Serialized records of features, string [B]."""
-        bundle = self._bundle
-        hashes = {
-            keys.encoder_key(stream): encoder.hash
-            for stream, encoder in bundle.encoders.items()
-        }
-        floats = {
-            keys.feature_key(name): tf.io.FixedLenSequenceFeature(
-                bundle.encoders.shapes[name], tf.float32, allow_missing=True
+        return self._network.answer(
+            *self._parser.features(
+                examples, self._bundle.inputs, self._bundle.encoders
             )
-            for name in bundle.inputs
-        }
-        parsed, indices, mask = self._parse(
-            examples,
-            {
-                **floats,
-                **{
-                    key: tf.io.FixedLenFeature((), tf.string, "")
-                    for key in hashes
-                },
-            },
-        )
-        with tf.control_dependencies(
-            [
-                _check_encoder(parsed[key], hash_, key)
-                for key, hash_ in hashes.items()
-            ]
-        ):
-            mask = tf.identity(mask)
-        return self._answer(
-            {
-                name: tf.gather(
-                    parsed[keys.feature_key(name)], indices, batch_dims=1
-                )
-                for name in bundle.inputs
-            },
-            mask,
         )
 
     def features(self, *arguments):
         """What the encoders give, f32 [B, T, ...] each; mask bool [B, T]."""
         *values, mask = arguments
         inputs = dict(zip(self._bundle.inputs, values, strict=True))
-        with tf.control_dependencies(
+        mask = _masked(inputs, mask)
+        mask = limits.after(
+            [limits.finite(v, name) for name, v in inputs.items()], mask
+        )
+        return self._network.answer(inputs, mask)
+
+    def frames(self, *arguments):
+        """Crops as pixels, uint8 [B, T, h, w, 3] each; mask bool [B, T].
+
+        A stream's crops may have any one size: they are brought to
+        `clip.crop_size` as decoded ones are.
+        """
+        *values, mask = arguments
+        crops = dict(zip(self._bundle.streams, values, strict=True))
+        mask = _masked(crops, mask)
+        mask = limits.after(
             [
-                _check_prefix(
-                    mask,
-                    "`mask` must be a prefix mask: True n times, then False",
-                ),
-                *(
-                    _check_equal(mask, value, "mask", name)
-                    for name, value in inputs.items()
-                ),
-            ]
-        ):
-            mask = tf.identity(mask)
-        return self._answer(inputs, mask)
+                limits.pictures(value, name, records.MAX_JPEG_PIXELS)
+                for name, value in crops.items()
+            ],
+            mask,
+        )
+        return self._network.of_crops(
+            crops,
+            mask,
+            lambda images, _: records.resize(images, self._size),
+        )
 
     def jpegs(self, *streams):
         """Crops as JPEG, string [B, T] each; "" is padding."""
         first, *others = names = self._bundle.streams
         jpegs = dict(zip(names, streams, strict=True))
-        mask = tf.strings.length(jpegs[first]) > 0
-        with tf.control_dependencies(
+        mask = limits.after(
             [
-                _check_equal(jpegs[first], jpegs[name], first, name)
-                for name in others
-            ]
-        ):
-            mask = tf.identity(mask)
-        with tf.control_dependencies(
+                limits.steps(jpegs[first], first),
+                *(
+                    limits.same_steps(jpegs[first], jpegs[n], first, n)
+                    for n in others
+                ),
+            ],
+            tf.strings.length(jpegs[first]) > 0,
+        )
+        mask = limits.after(
             [
                 *(
-                    _check(
+                    limits.check(
                         tf.reduce_all(
                             mask == (tf.strings.length(jpegs[n]) > 0)
                         ),
@@ -174,15 +183,37 @@ class _Graph:
                     )
                     for n in others
                 ),
-                _check_prefix(
+                limits.prefix(
                     mask,
                     f"`{first}` must hold its frames first, then empty "
                     "strings as padding",
                 ),
-            ]
-        ):
-            mask = tf.identity(mask)
-        return self._pixels(jpegs, mask, {n: n for n in names})
+            ],
+            mask,
+        )
+        checks = [
+            check
+            for name, value in jpegs.items()
+            for check in limits.jpegs(value, mask, name)
+        ]
+        return self._of_jpegs(jpegs, limits.after(checks, mask))
+
+    def video(self, frames, times):
+        """Whole frames as JPEG, string [B, T]; their seconds f32 [B, T]."""
+        found = self._video(frames, times)
+        answer = self._of_jpegs(
+            {stream: found[stream] for stream in self._bundle.streams},
+            tf.strings.length(found["face"]) > 0,
+        )
+        return {**answer, "boxes": found["boxes"], "mask": found["found"]}
+
+    def classify(self, inputs):
+        """Serialized records of frames, for the API's Classify."""
+        answer = self.serving_default(inputs)
+        return {
+            "classes": answer["labels"],
+            "scores": answer["probabilities"],
+        }
 
     def describe(self, query):
         """What the model is, for clients; any string [B] as the query.
@@ -193,133 +224,27 @@ class _Graph:
         text = tf.constant(json.dumps(self._bundle.describe()))
         return {"config": tf.fill(tf.shape(query), text)}
 
-    def _parse(self, examples, spec):
-        """Parses records and chooses their frames as evaluation does."""
-        parsed = tf.io.parse_example(
-            examples,
-            {
-                **spec,
-                keys.CLIP_START: tf.io.FixedLenFeature((), tf.float32),
-                keys.FRAMES_WITH_FACE: tf.io.FixedLenFeature((), tf.int64),
-                keys.FRAME_TIME: tf.io.FixedLenSequenceFeature(
-                    (), tf.float32, allow_missing=True
-                ),
-            },
-        )
-        indices, mask = input_pipeline.select_batch(
-            parsed[keys.FRAME_TIME],
-            parsed[keys.CLIP_START],
-            tf.cast(parsed[keys.FRAMES_WITH_FACE], tf.int32),
-            self._sampling,
-        )
-        return parsed, indices, mask
+    def _of_jpegs(self, jpegs, mask):
+        """Answers for JPEG crops [B, T] of each stream that were checked."""
 
-    def _pixels(self, jpegs, mask, names):
-        """JPEG crops [B, T] of each stream to the answer.
+        def decoded(held, stream):
+            # What only the decoder finds is told with this name.
+            with tf.name_scope(f"{stream}_must_hold_whole_JPEG_images"):
+                return records.decode_jpegs(held, self._size)
 
-        Padding is never decoded. `names` are the streams' in messages.
-        """
-        with tf.control_dependencies(
-            [
-                _check_jpegs(jpegs[s], mask, f"`{name}`")
-                for s, name in names.items()
-            ]
-        ):
-            mask = tf.identity(mask)
-        where = tf.where(mask)
-        shape = tf.cast(tf.shape(mask), tf.int64)
-        inputs = {}
-        for stream, encoder in self._bundle.encoders.items():
-            inputs |= self._encode(
-                stream,
-                encoder,
-                tf.boolean_mask(jpegs[stream], mask),
-                where,
-                shape,
-            )
-        return self._answer(inputs, mask)
-
-    def _encode(self, stream, encoder, jpegs, where, shape):
-        """Runs an encoder once for all that the network reads of it."""
-        kinds = encoders.kinds_of(self._bundle.inputs, stream)
-        part = encoder.part(*kinds)
-        sizes = [encoder.outputs[kind] for kind in kinds]
-        count = tf.shape(jpegs)[0]
-        # A first chunk of no frames, so that concat() has one.
-        chunks = [
-            tf.TensorArray(
-                tf.float32, size=0, dynamic_size=True, infer_shape=False
-            ).write(0, tf.zeros((0, *size)))
-            for size in sizes
-        ]
-
-        def body(i, *chunks):
-            images = records.decode_jpegs(
-                jpegs[i * CHUNK_FRAMES : (i + 1) * CHUNK_FRAMES], self._size
-            )
-            made = part(images)
-            return i + 1, *(c.write(i, made[k]) for c, k in zip(chunks, kinds))
-
-        _, *chunks = tf.while_loop(
-            lambda i, *_: i * CHUNK_FRAMES < count, body, (0, *chunks)
-        )
-        return {
-            f"{stream}_{kind}": tf.scatter_nd(
-                where,
-                tf.ensure_shape(chunk.concat(), (None, *size)),
-                tf.concat([shape, tf.constant(size, tf.int64)], 0),
-            )
-            for kind, size, chunk in zip(kinds, sizes, chunks)
-        }
-
-    def _answer(self, inputs, mask):
-        outputs = self._bundle.model({**inputs, "mask": mask}, training=False)
-        logits = outputs["logits"]
-        answered = tf.reduce_any(mask, axis=1)[:, None]
-        names = tf.constant([list(self._bundle.labels.names)])
-        answer = {
-            "logits": logits,
-            "probabilities": tf.where(answered, tf.nn.softmax(logits), 0.0),
-            "labels": tf.tile(names, [tf.shape(logits)[0], 1]),
-        }
-        if "attention" in outputs:
-            answer["attention"] = outputs["attention"]
-        return answer
+        return self._network.of_crops(jpegs, mask, decoded)
 
 
-def _counts(mask):
-    return tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
-
-
-def _check(condition, message):
-    return tf.debugging.Assert(condition, [message])
-
-
-def _check_prefix(mask, message):
-    prefix = tf.sequence_mask(_counts(mask), tf.shape(mask)[1])
-    return _check(tf.reduce_all(mask == prefix), message)
-
-
-def _check_encoder(found, hash_, key):
-    # Features of another CNN have the right shape and mean nothing.
-    return _check(
-        tf.reduce_all((found == hash_) | (found == "")),
-        f"`{key}` must be {hash_}: these features are of another encoder",
+def _masked(values, mask):
+    """Checks a mask against the inputs whose steps it tells."""
+    mask = limits.after(
+        [
+            limits.steps(mask, "mask"),
+            *(
+                limits.same_steps(mask, value, "mask", name)
+                for name, value in values.items()
+            ),
+        ],
+        mask,
     )
-
-
-def _check_jpegs(jpegs, mask, name):
-    # The decoder would name no argument, but a node of a loop's body, and
-    # libjpeg would write to the server's log.
-    starts = tf.strings.substr(jpegs, 0, len(_JPEG_START)) == _JPEG_START
-    return _check(
-        tf.reduce_all(starts | ~mask),
-        f"{name} must hold JPEG images or empty strings",
-    )
-
-
-def _check_equal(a, b, name_a, name_b):
-    return _check(
-        tf.reduce_all(tf.shape(a)[:2] == tf.shape(b)[:2]),
-        f"`{name_a}` and `{name_b}` must have equal batch sizes and lengths",
-    )
+    return limits.after([limits.prefix(mask, _PREFIX)], mask)

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from serving.server import status
+from serving.server import batching_queue, status
 from serving.server.in_flight import InFlight
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,10 @@ def answer(
         # It waited for a thread beyond its deadline: nobody reads an answer.
         context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too late to start")
     try:
-        with in_flight.request():
+        with (
+            in_flight.request(),
+            batching_queue.caller(lambda: not context.is_active()),
+        ):
             return method(*arguments)
     except Exception as e:
         error = status.from_exception(e)

@@ -11,16 +11,24 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from emorec.errors import ExportError
-from emorec.export import proof, saved_model, signatures
+from emorec.export import proof, saved_model, signatures, trials
 from emorec.training import bundle as bundles
 
 SIGNATURES = {
     "serving_default",
     "feature_examples",
     "features",
+    "frames",
     "jpegs",
+    "video",
+    "classify",
     "describe",
 }
+
+
+def prove(bundle, folder):
+    """Proves without making warmup requests."""
+    return saved_model._prove(bundle, folder, ())
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +88,17 @@ def test_the_next_version_is_published_whole(
     seen = []
     check = proof.check
 
-    def watched(bundle, folder):
+    def watched(bundle, folder, session):
         seen.append((folder.parent, saved_model.versions(tmp_path)))
-        return check(bundle, folder)
+        return check(bundle, folder, session)
 
     monkeypatch.setattr(proof, "check", watched)
-    folder, differences = saved_model.export(bundle, tmp_path)
+    folder, differences = saved_model.export(
+        bundle, tmp_path, batch_sizes=(1, 2)
+    )
     assert folder == tmp_path / "5"
     assert set(differences) == SIGNATURES
-    assert max(differences.values()) <= proof.TOLERANCE
+    assert max(differences.values()) <= 1e-4
     # Proven beside the versions, where no server sees it.
     assert seen == [(tmp_path, [4])]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5"]
@@ -132,6 +142,7 @@ def test_a_full_disk_publishes_nothing(bundle, tmp_path, monkeypatch):
 # The proof can fail.
 
 
+@pytest.mark.long
 def test_the_proof_finds_what_only_a_server_would(bundle, tmp_path):
     """A module that merely holds a Keras 3 model: tf_serving's trap 1."""
     module = tf.Module()
@@ -145,13 +156,16 @@ def test_the_proof_finds_what_only_a_server_would(bundle, tmp_path):
         for name, s in signatures.build(bundle).items()
     }
     tf.saved_model.save(module, str(tmp_path / "1"), functions)
+    saved_model._set_methods(
+        tmp_path / "1", {"classify": tf.saved_model.CLASSIFY_METHOD_NAME}
+    )
     loaded = tf.saved_model.load(str(tmp_path / "1"))
     assert set(loaded.signatures) == SIGNATURES, "Python sees no fault"
     with pytest.raises(ExportError, match="model server could not answer"):
-        proof.check(bundle, tmp_path / "1")
+        prove(bundle, tmp_path / "1")
 
 
-def test_the_proof_misses_a_signature(bundle, base_path, tmp_path):
+def test_the_proof_misses_a_signature_in_python(bundle, base_path, tmp_path):
     folder = tmp_path / "1"
     shutil.copytree(base_path / "1", folder)
     path = folder / "saved_model.pb"
@@ -169,7 +183,50 @@ def test_the_proof_misses_a_signature(bundle, base_path, tmp_path):
     node.children.extend(kept)
     path.write_bytes(saved.SerializeToString())
     with pytest.raises(ExportError, match="no signature jpegs"):
-        proof.check(bundle, folder)
+        prove(bundle, folder)
+
+
+def edited(base_path, folder, edit):
+    """A copy of the version with an edited meta graph."""
+    shutil.copytree(base_path / "1", folder)
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    edit(saved.meta_graphs[0])
+    path.write_bytes(saved.SerializeToString())
+    return folder
+
+
+def test_the_proof_misses_a_signature_in_the_server(
+    bundle, base_path, tmp_path
+):
+    folder = edited(
+        base_path, tmp_path / "1", lambda g: g.signature_def.pop("frames")
+    )
+    with pytest.raises(ExportError, match="no signature frames"):
+        prove(bundle, folder)
+
+
+def test_a_signature_of_another_method(bundle, base_path, tmp_path):
+    def edit(graph):
+        graph.signature_def["classify"].method_name = "tensorflow/serving/x"
+
+    folder = edited(base_path, tmp_path / "1", edit)
+    with pytest.raises(ExportError) as caught:
+        prove(bundle, folder)
+    assert str(caught.value) == (
+        f"{folder}: the signature classify must have the method "
+        "tensorflow/serving/classify. Received: 'tensorflow/serving/x'"
+    )
+
+
+def test_a_signature_of_another_input(bundle, base_path, tmp_path):
+    def edit(graph):
+        inputs = graph.signature_def["jpegs"].inputs
+        inputs["faces"].CopyFrom(inputs.pop("face"))
+
+    folder = edited(base_path, tmp_path / "1", edit)
+    with pytest.raises(ExportError, match="the signature jpegs takes .*faces"):
+        prove(bundle, folder)
 
 
 @pytest.mark.parametrize(
@@ -206,13 +263,31 @@ def test_a_graph_that_is_tied_to_a_device(
     assert message in str(caught.value)
 
 
+def test_a_function_that_has_to_be_compiled(base_path, tmp_path):
+    def edit(graph):
+        function = next(
+            f
+            for f in graph.graph_def.library.function
+            if "_traced_" not in f.signature.name
+        )
+        function.attr["_XlaMustCompile"].b = True
+
+    folder = edited(base_path, tmp_path / "1", edit)
+    with pytest.raises(ExportError, match="must be compiled by XLA"):
+        proof.check_graph(folder)
+
+
 def test_the_exported_graph_is_tied_to_none(base_path):
     proof.check_graph(pathlib.Path(base_path / "1"))
 
 
+def compare(expected, answer):
+    return proof._compare(trials.Trial("s", {}, expected, 1e-4), answer)
+
+
 def test_the_comparison_of_answers():
     right = {"probabilities": np.array([[0.5, 0.5]], np.float32)}
-    assert proof._compare("s", right, right) == 0
+    assert compare(right, right) == 0
     nan = {"probabilities": np.array([[np.nan, 0.5]], np.float32)}
     for other, message in (
         (nan, "differs by nan"),
@@ -220,12 +295,17 @@ def test_the_comparison_of_answers():
         ({"probabilities": np.zeros((3, 7), np.float32)}, r"shape \(3, 7\)"),
         (
             {"probabilities": np.array([[0.4, 0.6]], np.float32)},
-            "differs by 0.1",
+            "differs by 0.1 from the model's; at most 0.0001 is right",
         ),
         ({}, r"outputs \[\], not \['probabilities'\]"),
     ):
         with pytest.raises(ExportError, match=message):
-            proof._compare("s", right, other)
+            compare(right, other)
     words = {"labels": np.array([[b"a"]], object)}
     with pytest.raises(ExportError, match="labels differs"):
-        proof._compare("s", words, {"labels": np.array([[b"b"]], object)})
+        compare(words, {"labels": np.array([[b"b"]], object)})
+    # Pixels and logits are held against their own size.
+    boxes = {"boxes": np.array([[100.0, 200.0]], np.float32)}
+    compare(boxes, {"boxes": boxes["boxes"] + np.float32(0.015)})
+    with pytest.raises(ExportError, match="boxes differs by 0.03"):
+        compare(boxes, {"boxes": boxes["boxes"] + np.float32(0.03)})

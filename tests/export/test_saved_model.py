@@ -8,17 +8,17 @@ import pytest
 import tensorflow as tf
 
 from emorec.data import keys, records
-from emorec.export import signatures
+from emorec.export import network, signatures
 from emorec.training import bundle as bundles
-from serving.client.emotion_client import EmotionClient
-from serving.client.errors import BadRequest
-from serving.server.server import ModelServer
 
 SIGNATURES = {
     "serving_default",
     "feature_examples",
     "features",
+    "frames",
     "jpegs",
+    "video",
+    "classify",
     "describe",
 }
 ERRORS = (tf.errors.InvalidArgumentError, tf.errors.UnknownError)
@@ -149,7 +149,7 @@ def test_jpegs_and_features_answer_as_the_model_does(
 
 
 def test_records_answer_as_their_jpegs_do(served, bundle, real):
-    assert sum(len(c.face) for c in real) < signatures.CHUNK_FRAMES
+    assert sum(len(c.face) for c in real) < network.CHUNK_FRAMES
     wanted = expected(bundle, encoded(bundle, real))
     for rows in (slice(0, 1), slice(0, 3), slice(None)):
         answer = served["serving_default"](
@@ -329,45 +329,6 @@ def test_bad_jpegs_are_refused(served, real):
         context=[[b]],
     )
     refused(jpegs, "", face=[[a[: len(a) // 3]]], context=[[b]])
-
-
-@pytest.mark.parametrize("wrong", [b"no picture", b"\xff\xd8", b"\x89PNG\r\n"])
-@pytest.mark.parametrize("stream", ["face", "context"])
-def test_what_is_no_jpeg_is_told_by_name(served, real, capfd, stream, wrong):
-    good = {"face": real[0].face[:2], "context": real[0].context[:2]}
-    inputs = {k: [v, [v[0], b""]] for k, v in good.items()}
-    served["jpegs"](**{k: tf.constant(v) for k, v in inputs.items()})
-    inputs[stream] = [good[stream], [wrong, b""]]
-    refused(
-        served["jpegs"],
-        f"`{stream}` must hold JPEG images or empty strings",
-        **inputs,
-    )
-    example = tf.train.Example.FromString(real[1].record)
-    key = {"face": keys.FACE_JPEG, "context": keys.CONTEXT_JPEG}[stream]
-    example.features.feature[key].bytes_list.value[2] = wrong
-    refused(
-        served["serving_default"],
-        f"`{key}` must hold JPEG images or empty strings",
-        examples=[real[0].record, example.SerializeToString()],
-    )
-    # libjpeg was never asked.
-    assert "JPEG" not in capfd.readouterr().err
-
-
-def test_the_server_says_what_is_no_jpeg(base_path, real, capfd):
-    """Over gRPC as a client sees it: the rule first, no node of the graph."""
-    rule = "assertion failed: [`context` must hold JPEG images or empty strings"
-    with (
-        ModelServer(str(base_path), "emotion", port=0) as server,
-        EmotionClient(f"127.0.0.1:{server.port}", "emotion", 60.0) as client,
-        pytest.raises(BadRequest) as caught,
-    ):
-        client.wait_ready(30)
-        client.jpegs([real[0].face[:1]], [[b"no picture"]])
-    assert f": INVALID_ARGUMENT: {rule}" in str(caught.value)
-    assert "while" not in str(caught.value)
-    assert "JPEG" not in capfd.readouterr().err
 
 
 def test_a_record_without_its_keys_is_refused(served, real):

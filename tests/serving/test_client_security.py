@@ -1,67 +1,16 @@
 """TLS, tokens, labels and tries of the client, against real ports."""
 
 import asyncio
-import datetime
-import ipaddress
 from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from testing import pem_files
 
 from emorec.errors import UsageError
 from serving.client import AsyncEmotionClient, EmotionClient, Tls, errors
 from serving.client.messages import messages
-
-PEM = serialization.Encoding.PEM
-
-
-def certificate(name, signer=None):
-    """Returns (certificate, key), signed by `signer` or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    issuer, issuers_key = (
-        (signer[0].subject, signer[1])
-        if signer
-        else (
-            subject,
-            key,
-        )
-    )
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(signer is None, None), True)
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-                if name == "server"
-                else [x509.DNSName(name)]
-            ),
-            False,
-        )
-        .sign(issuers_key, hashes.SHA256())
-    )
-    return made, key
-
-
-def pem(pair):
-    made, key = pair
-    return made.public_bytes(PEM), key.private_bytes(
-        PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 class Server:
@@ -117,27 +66,24 @@ def plain():
 
 
 @pytest.fixture(scope="module")
-def authority():
-    return certificate("authority")
+def pems(tmp_path_factory):
+    return pem_files.write(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture(scope="module")
-def encrypted(authority):
+def encrypted(pems):
     """A server that asks its clients for a certificate."""
-    chain, key = pem(certificate("server", authority))
+    pair = (pems.key.read_bytes(), pems.cert.read_bytes())
     server = Server(
-        grpc.ssl_server_credentials([(key, chain)], pem(authority)[0], True)
+        grpc.ssl_server_credentials([pair], pems.ca.read_bytes(), True)
     )
     yield server
     server.close()
 
 
 @pytest.fixture
-def tls(authority, tmp_path):
-    chain, key = pem(certificate("client", authority))
-    for name, data in (("ca", pem(authority)[0]), ("c", chain), ("k", key)):
-        (tmp_path / name).write_bytes(data)
-    return Tls.from_files(tmp_path / "ca", tmp_path / "c", tmp_path / "k")
+def tls(pems):
+    return Tls.from_files(pems.ca, pems.client_cert, pems.client_key)
 
 
 X = {"x": np.ones(1, np.float32)}
@@ -155,8 +101,8 @@ def test_both_sides_are_known_and_the_token_travels(encrypted, tls):
     assert asyncio.run(talk()) == {}
 
 
-def test_who_is_not_known_is_not_spoken_to(encrypted, tls):
-    strangers = pem(certificate("authority"))[0]
+def test_who_is_not_known_is_not_spoken_to(encrypted, tls, tmp_path):
+    strangers = pem_files.write(tmp_path).ca.read_bytes()
     for wrong in (
         None,
         Tls(strangers, tls.certificate, tls.key),

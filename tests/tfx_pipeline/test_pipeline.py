@@ -121,9 +121,9 @@ def test_the_first_run_does_everything(pipeline):
 
 
 def test_the_pushed_model_answers_as_a_server_asks(pipeline):
-    from emorec import predict
+    from emorec import backends
 
-    backend = predict.SavedModelBackend(pipeline.folder / "serving/emotion")
+    backend = backends.SavedModelBackend(pipeline.folder / "serving/emotion")
     assert backend.description["system"] == "caca_rnn_a"
     assert backend.description["random_weights"] == ["context"]
 

@@ -1,0 +1,1 @@
+"""The model server's config files: their schemas, checks and makers."""

@@ -1,0 +1,1 @@
+"""Container and Kubernetes files for the model server."""
