@@ -122,6 +122,17 @@ def base_path(model_dir, tmp_path_factory) -> pathlib.Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def onnx_dir(model_dir, tmp_path_factory) -> pathlib.Path:
+    """`model_dir` as an ONNX directory, alone in its folder; read-only."""
+    from emorec.export import onnx_files
+    from emorec.training import bundle
+
+    folder = tmp_path_factory.mktemp("onnx") / "made" / "onnx"
+    onnx_files.export(bundle.load(model_dir, use_cudnn=False), folder)
+    return folder
+
+
 @pytest.fixture
 def full_disk(monkeypatch):
     """A context in which no file may outgrow some bytes: a full disk.

@@ -20,7 +20,7 @@ from emorec import backends, predict
 from emorec.data import keys, records
 from emorec.errors import EmorecError, ModelError, RecordError
 from emorec.evaluation import evaluate
-from emorec.export import names, onnx_files
+from emorec.export import names
 from emorec.onnx_backend import OnnxBackend, decode_jpegs
 from emorec.training import bundle
 from emorec.video import clip as video_clip
@@ -32,16 +32,8 @@ MAKE_ONE = "make one with `emorec export --format onnx`"
 
 
 @pytest.fixture(scope="module")
-def exported(model_dir, tmp_path_factory) -> pathlib.Path:
-    """`model_dir` as an ONNX directory; read-only."""
-    folder = tmp_path_factory.mktemp("onnx") / "model"
-    onnx_files.export(bundle.load(model_dir, use_cudnn=False), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def ours(exported):
-    return OnnxBackend(exported)
+def ours(onnx_dir):
+    return OnnxBackend(onnx_dir)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +54,9 @@ def results(local, videos):
 
 
 @pytest.fixture
-def copy(exported, tmp_path):
+def copy(onnx_dir, tmp_path):
     """A copy of the directory that a test may damage."""
-    return pathlib.Path(shutil.copytree(exported, tmp_path / "copy"))
+    return pathlib.Path(shutil.copytree(onnx_dir, tmp_path / "copy"))
 
 
 def write(folder, name, data):
@@ -274,7 +266,7 @@ def test_every_file_is_needed_and_checked(copy, name):
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     changed = (
-        f"{name} is not the file that was exported: its SHA-256 is another "
+        f"{name} is not the file that was onnx_dir: its SHA-256 is another "
         f"than in onnx.json; {REMEDY}"
     )
     assert refused(copy) == changed
@@ -305,7 +297,7 @@ def test_files_that_are_no_networks(copy, name):
         ('{"format": 1}', "onnx.json lists no `files` with their SHA-256; "),
         (
             '{"format": 1, "files": {}}',
-            "emorec.json is not the file that was exported: ",
+            "emorec.json is not the file that was onnx_dir: ",
         ),
     ],
     ids=["cut", "deep", "list", "newer", "no files", "empty"],
@@ -388,10 +380,10 @@ def test_crops_of_another_size(copy, ours):
     assert "\n" not in str(caught.value)
 
 
-def test_without_onnxruntime(exported, monkeypatch):
+def test_without_onnxruntime(onnx_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EmorecError) as caught:
-        OnnxBackend(exported)
+        OnnxBackend(onnx_dir)
     text = str(caught.value)
     assert text.startswith("running a model of ONNX needs onnxruntime (")
     assert text.endswith("; install emorec[onnx-runtime]")
@@ -420,10 +412,10 @@ def alone(*args):
     )
 
 
-def test_the_command_needs_no_tensorflow(exported, results, videos, tmp_path):
+def test_the_command_needs_no_tensorflow(onnx_dir, results, videos, tmp_path):
     page = tmp_path / "report.html"
     done = alone(
-        "predict", *videos, f"--onnx={exported}", f"--report={page}", "--quiet"
+        "predict", *videos, f"--onnx={onnx_dir}", f"--report={page}", "--quiet"
     )
     assert done.returncode == 0, done.stderr
     assert "RANDOM frozen weights" in done.stderr
@@ -454,19 +446,19 @@ def test_the_command_names_what_is_wrong(tmp_path, videos):
     )
 
 
-def test_a_video_without_a_face(exported, tmp_path, capsys):
+def test_a_video_without_a_face(onnx_dir, tmp_path, capsys):
     black = [np.zeros((96, 128, 3), np.uint8)] * 6
     path = write_video(
         tmp_path / "black.mp4", fps=24, size=(128, 96), pictures=black
     )
-    done = commands.here(capsys, "predict", path, f"--onnx={exported}")
+    done = commands.here(capsys, "predict", path, f"--onnx={onnx_dir}")
     assert done.code == 0
     assert json.loads(done.out)["message"] == predict.NO_FACE
 
 
-def test_evaluate(exported, model_dir, prepared, tmp_path, capsys):
+def test_evaluate(onnx_dir, model_dir, prepared, tmp_path, capsys):
     made = {}
-    for flag in (f"--onnx={exported}", f"--model_dir={model_dir}"):
+    for flag in (f"--onnx={onnx_dir}", f"--model_dir={model_dir}"):
         folder = tmp_path / flag[2:6]
         done = commands.here(
             capsys,

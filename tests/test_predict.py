@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from testing.videos import write_video
 
-from emorec import predict
+from emorec import backends, predict
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
-from emorec.evaluation import evaluate
+from emorec.evaluation import batches
 from emorec.labels import LabelSet
 from emorec.training import bundle
 from emorec.video.clip import Clip
@@ -19,12 +19,12 @@ from emorec.video.faces import FaceDetector
 
 @pytest.fixture(scope="module")
 def local(model_dir):
-    return predict.LocalBackend(bundle.load(model_dir))
+    return backends.LocalBackend(bundle.load(model_dir))
 
 
 @pytest.fixture(scope="module")
 def exported(base_path):
-    return predict.SavedModelBackend(base_path)
+    return backends.SavedModelBackend(base_path)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_request_is_bounded_in_bytes_too(detector, videos, monkeypatch):
     results = list(predict.predict_video(videos[0], backend, detector))
     largest = max(len(r.clip.face[0]) + len(r.clip.context[0]) for r in results)
     for bound, most in ((3 * largest, 3), (1, 1)):
-        monkeypatch.setattr(evaluate, "BATCH_BYTES", bound)
+        monkeypatch.setattr(batches, "BATCH_BYTES", bound)
         bounded = Remembering(*config)
         found = list(predict.predict_video(videos[0], bounded, detector))
         assert max(map(len, bounded.asked)) == most
@@ -208,11 +208,11 @@ def test_the_newest_complete_version_is_taken(tmp_path):
         (tmp_path / name).mkdir()
     for name in ("1", "9", "10", "x"):
         (tmp_path / name / "saved_model.pb").touch()
-    assert predict.find_version(tmp_path) == tmp_path / "10"
-    assert predict.find_version(tmp_path / "9") == tmp_path / "9"
+    assert backends.find_version(tmp_path) == tmp_path / "10"
+    assert backends.find_version(tmp_path / "9") == tmp_path / "9"
     for path in (tmp_path / "11", tmp_path / "none"):
         with pytest.raises(ModelError) as caught:
-            predict.find_version(path)
+            backends.find_version(path)
         assert str(caught.value) == (
             f"{path}: no SavedModel and no version folder with one; make one "
             "with `emorec export`"

@@ -156,7 +156,7 @@ def run(
         tried = Tried()
         try:
             # One row alone, then all of them together.
-            for rows in sorted({1, len(samples.frames)}):
+            for rows in sorted({1, len(next(iter(inputs.values())))}):
                 request = {k: v[:rows] for k, v in inputs.items()}
                 started = time.monotonic()
                 with server.client(deadline) as client:
@@ -203,10 +203,8 @@ def _emorec_requests(trial, specs, described, samples) -> dict[str, dict]:
     made = servable_requests.requests(described, samples, shapes)
     for name in specs:
         if name not in made:
-            trial.not_tried[name] = (
-                "there are no records of features"
-                if name in servable_requests.OF_FEATURES
-                else "not known to this version of emorec"
+            trial.not_tried[name] = servable_requests.NOT_MADE.get(
+                name, "not known to this version of emorec"
             )
     # A signature that the server lacks is asked for, and refused by it.
     return made

@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from tfx_pipeline import servable_requests
 
-_ANSWERS = "probabilities"
+# Outputs with the classes and with their probabilities.
+_ANSWERS = ("labels", "probabilities")
+_CLASSIFIED = ("classes", "scores")
 # What a SavedModel raises that is damaged, or takes no such input.
 _FAULTS = (OSError, ValueError, TypeError, KeyError, tf.errors.OpError)
 
@@ -117,17 +119,19 @@ class OfEmorec:
             self._check_description(answer)
             return None
         rows = len(next(iter(request.values())))
+        classifies = name == servable_requests.CLASSIFY
+        words, answers = _CLASSIFIED if classifies else _ANSWERS
         names = self._described["labels"]["names"]
         labels = [n.encode() for n in names]
-        if not _is_same(answer.get("labels"), [labels] * rows):
-            raise Refusal("its `labels` are not those of the model")
+        if not _is_same(answer.get(words), [labels] * rows):
+            raise Refusal(f"its `{words}` are not those of the model")
         wanted = (
             self._expected[:rows]
             if self._expected is not None
-            else self._reference.answer(name, request)[_ANSWERS]
+            else self._reference.answer(name, request)[answers]
         )
         return _difference(
-            _ANSWERS, answer.get(_ANSWERS), wanted, self._tolerance
+            answers, answer.get(answers), wanted, self._tolerance
         )
 
     def _check_description(self, answer) -> None:

@@ -2,18 +2,30 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
 from tfx.types import artifact, artifact_utils
 
 from emorec.config import Config
-from emorec.data import files, input_pipeline, keys
+from emorec.data import files, input_pipeline, keys, records
 from emorec.errors import RecordError
 from tfx_pipeline import candidates
 
 DESCRIBE = "describe"
-OF_FEATURES = ("feature_examples", "features")
+CLASSIFY = "classify"
+# Why a signature of emorec is left out; else it is one of a later version.
+NOT_MADE = MappingProxyType(
+    {
+        "feature_examples": "there are no records of features",
+        "features": "there are no records of features",
+        "frames": "the pixels of one clip would be too large a request",
+        "video": "records hold crops, not whole frames",
+    }
+)
+# Most bytes of pixels in a request.
+MAX_PIXELS = 64 << 20
 # Where clips are looked for when nobody names a split: first in those that
 # the model did not learn from.
 _SPLITS = ("validation", "eval", "test", "train")
@@ -226,16 +238,23 @@ def requests(
             tells it.
 
     Returns:
-        Signature -> input -> an array of N rows. Without records of features
-        their signatures are left out.
+        Signature -> input -> an array of N rows, or of fewer where N would
+        be too large a request. What is in `NOT_MADE` may be left out.
     """
-    sampling = input_pipeline.Sampling.of(Config.from_dict(described["config"]))
+    config = Config.from_dict(described["config"])
+    sampling = input_pipeline.Sampling.of(config)
     streams = described["streams"]
+    frames = _strings(samples.frames)
+    jpegs = _jpegs(samples.frames, streams, sampling)
     made = {
-        "serving_default": {"examples": _strings(samples.frames)},
-        "jpegs": _jpegs(samples.frames, streams, sampling),
+        "serving_default": {"examples": frames},
+        "jpegs": jpegs,
+        CLASSIFY: {"inputs": frames},
         DESCRIBE: {"query": _strings([b""] * len(samples.frames))},
     }
+    pixels = _pixels(jpegs, config.clip.crop_size)
+    if pixels is not None:
+        made["frames"] = pixels
     if samples.features:
         inputs = {n: tuple(shapes[n]) for n in described["inputs"]}
         made["feature_examples"] = {"examples": _strings(samples.features)}
@@ -254,6 +273,23 @@ def _jpegs(frames, streams, sampling) -> dict[str, np.ndarray]:
             jpegs = example.features.feature[keys.jpeg_key(stream)].bytes_list
             row[: len(chosen)] = [jpegs.value[i] for i in chosen]
         made[stream] = rows
+    return made
+
+
+def _pixels(jpegs, size) -> dict[str, np.ndarray] | None:
+    """Decodes the first rows of JPEG crops; None if one row is too large."""
+    mask = np.vectorize(len)(next(iter(jpegs.values()))) > 0
+    row = mask.shape[1] * size * size * 3 * len(jpegs)
+    rows = min(len(mask), MAX_PIXELS // row)
+    if not rows:
+        return None
+    mask = mask[:rows]
+    made = {"mask": mask}
+    for stream, values in jpegs.items():
+        pixels = np.zeros((*mask.shape, size, size, 3), np.uint8)
+        for place in zip(*np.nonzero(mask)):
+            pixels[place] = records.decode_jpeg(values[place], size)
+        made[stream] = pixels
     return made
 
 

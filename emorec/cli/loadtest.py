@@ -9,6 +9,7 @@ The requests are those of a version folder's warmup file, or of a request log.
 latencies count from when each was due. No request is tried again.
 """
 
+import math
 import threading
 
 from absl import flags
@@ -112,6 +113,11 @@ def main(args: list[str]) -> int:
             "give exactly one of --concurrency (closed loop) and --rate "
             "(open loop)"
         )
+    if not all(map(math.isfinite, (_RATE.value or 1.0, _SECONDS.value))):
+        raise UsageError(
+            "--rate and --seconds must be numbers. Received: "
+            f"{_RATE.value} and {_SECONDS.value}"
+        )
     target = options.check_output(_OUTPUT.value)
 
     from emorec.data import files
@@ -119,7 +125,8 @@ def main(args: list[str]) -> int:
     from serving.client.emotion_client import EmotionClient
     from serving.load import generator, requests
 
-    tls = Tls.from_files(_TLS_CA.value) if _TLS_CA.value else None
+    # "" is an error of the reader's, never a load in the clear.
+    tls = None if _TLS_CA.value is None else Tls.from_files(_TLS_CA.value)
     endpoint = Endpoint(_SERVER.value, _NAME.value, _MAX_MESSAGE, tls)
     found = requests.read(
         _REQUESTS.value, _NAME.value, _SIGNATURES.value, _BATCH.value

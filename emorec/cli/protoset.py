@@ -9,6 +9,7 @@ r"""emorec protoset: the server's protocol in a file, for tools like grpcurl.
 from absl import flags
 
 from emorec.cli import options
+from emorec.errors import UsageError
 
 FLAGS = flags.FlagValues()
 _OUTPUT = flags.DEFINE_string(
@@ -23,6 +24,8 @@ _OUTPUT = flags.DEFINE_string(
 def main(args: list[str]) -> int:
     options.no_arguments(args)
     target = options.check_output(_OUTPUT.value)
+    if target is None:
+        raise UsageError("`--output` must name a file. Received: ''")
 
     from emorec.data import files
     from serving.configs import protoset

@@ -181,7 +181,8 @@ def _plan():
     from serving.configs import tls as pem
 
     tls = None
-    if _TLS_KEY.value or _TLS_CERT.value:
+    # "" is a mistake, such as a variable that is not set: never no TLS.
+    if _TLS_KEY.value is not None or _TLS_CERT.value is not None:
         if not (_TLS_KEY.value and _TLS_CERT.value):
             raise UsageError("--tls_key and --tls_cert belong together")
         tls = pem.read(

@@ -6,6 +6,7 @@ importing them costs seconds.
 
 import contextlib
 import dataclasses
+import gc
 import importlib
 import logging
 import os
@@ -78,7 +79,7 @@ def convert(part: Part, name: str):
         for key, (dtype, shape) in part.inputs.items()
     ]
     function = tf.function(part.function, autograph=False)
-    with _quiet():
+    with _quiet(), _collected():
         try:
             model, _ = tf2onnx.from_function(
                 function,
@@ -228,6 +229,28 @@ def _quiet():
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _collected():
+    """Frees at once what tf2onnx drops: a copy of the weights for each step.
+
+    They are few large objects in cycles, which Python's collector leaves for
+    long in a process as large as TensorFlow's. It looks at new objects only
+    meanwhile, and often: a ResNet50 took 6.9 GB without.
+    """
+    if gc.get_freeze_count():  # By a program that calls us: not ours to end.
+        yield
+        return
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.collect()  # Resets its count of old objects, all of them frozen.
+    gc.set_threshold(100, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

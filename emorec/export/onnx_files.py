@@ -33,7 +33,6 @@ from emorec.training import train
 from emorec.training.bundle import Bundle
 from emorec.video.mtcnn_nets import MtcnnNets
 
-_FORMAT = 1
 # What made the files, and what has run them.
 _VERSIONS = ("keras", "onnx", "onnxruntime", "tensorflow", "tf2onnx")
 # Of the recurrent network: what decides how fast it is.
@@ -128,7 +127,7 @@ def _write(bundle, folder) -> dict[str, dict[str, float]]:
     files.write_json(
         folder / names.ONNX_JSON,
         {
-            "format": _FORMAT,
+            "format": names.ONNX_FORMAT,
             "opset": onnx_convert.OPSET,
             "versions": {
                 "emorec": emorec.__version__,

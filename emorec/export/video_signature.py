@@ -8,6 +8,8 @@ Memory is bounded whatever B and T: rows go one after another, a row's frames
 in chunks, and a frame is decoded again for its crops rather than kept.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from emorec.config import Config
@@ -30,17 +32,22 @@ class VideoStreams:
 
     Args:
         config: Its `video`, `detector`, `tracks` and `clip` sections.
+        streams: Which crops are wanted; a stream that nobody reads costs its
+            cutting and coding.
 
     Raises:
         WeightsError: The weights of `mtcnn` cannot be loaded.
     """
 
-    def __init__(self, config: Config):
+    def __init__(
+        self, config: Config, streams: Sequence[str] = ("face", "context")
+    ):
         self._config = config
+        self._streams = tuple(streams)
         self._detector = GraphDetector(config.detector)
 
-    # There is no Python control flow to convert, and looking for it doubles the
-    # time of tracing (5 s).
+    # There is no Python control flow to convert; looking for it takes longer
+    # than all the rest of tracing (8 s of 13).
     @tf.autograph.experimental.do_not_convert
     def __call__(
         self, frames: tf.Tensor, times: tf.Tensor
@@ -54,10 +61,11 @@ class VideoStreams:
             times: f32 [B, T], seconds; those of padding are not read.
 
         Returns:
-            `face` and `context` string [B, T], JPEG crops of the frames with
-            a face, first, then "" as padding; `boxes` f32 [B, T, 4], x0, y0,
-            x1, y1 in pixels, and `found` bool [B, T], each at its frame (0
-            and False elsewhere). A row without a face has no crops.
+            `face` and `context`, those that are wanted: string [B, T], JPEG
+            crops of the frames with a face, first, then "" as padding.
+            `boxes` f32 [B, T, 4], x0, y0, x1, y1 in pixels, and `found` bool
+            [B, T], each at its frame; 0 and False elsewhere. A row without a
+            face has no crops.
 
         Raises:
             tf.errors.InvalidArgumentError: When run: a rule of the inputs is
@@ -69,8 +77,7 @@ class VideoStreams:
         lengths = tf.reduce_sum(tf.cast(mask, tf.int32), 1)
         rows, steps = tf.unstack(tf.shape(frames))
         empty = {
-            "face": tf.zeros((0,), tf.string),
-            "context": tf.zeros((0,), tf.string),
+            **{s: tf.zeros((0,), tf.string) for s in self._streams},
             "boxes": tf.zeros((0, 4)),
             "found": tf.zeros((0,), tf.bool),
         }
@@ -109,16 +116,15 @@ class VideoStreams:
         main = main_person(faces, ids, people, tf.shape(jpegs)[0], tracks)
         at = tf.boolean_mask(faces.frames, main)
         boxes = tf.boolean_mask(faces.boxes, main)
-        face, context = tf.map_fn(
+        crops = tf.map_fn(
             lambda part: self._crops(*part),
             (tf.gather(jpegs, at), boxes),
-            fn_output_signature=(tf.string, tf.string),
+            fn_output_signature=dict.fromkeys(self._streams, tf.string),
             parallel_iterations=_DECODED,
         )
         padding = tf.fill([steps - tf.shape(at)[0]], "")
         return {
-            "face": tf.concat([face, padding], 0),
-            "context": tf.concat([context, padding], 0),
+            **{s: tf.concat([crops[s], padding], 0) for s in self._streams},
             "boxes": tf.scatter_nd(at[:, None], boxes, [steps, 4]),
             "found": tf.scatter_nd(at[:, None], tf.ones_like(at), [steps]) > 0,
         }
@@ -161,30 +167,41 @@ class VideoStreams:
         return Faces(*found)
 
     def _crops(self, jpeg, box):
-        """Returns the two crops of a frame, as JPEGs; see `clip.face_crop`."""
-        clip = self._config.clip
+        """Returns the crops of a frame, stream -> JPEG."""
         image = _decoded(jpeg)
-        box = tf.cast(box, tf.float64)
-        low, high = box[:2], box[2:]
-        side = tf.reduce_max(high - low) * (1 + 2 * clip.face_margin)
-        side = tf.maximum(tf.round(side), 1)
-        corner = tf.cast(tf.round((low + high - side) / 2), tf.int32)
-        face = graph_resize.square(
-            image, *tf.unstack(corner), tf.cast(side, tf.int32), clip.crop_size
-        )
-        size = tf.shape(image)[:2]
-        side = tf.reduce_min(size)
-        top, left = tf.unstack((size - side) // 2)
-        context = graph_resize.square(image, left, top, side, clip.crop_size)
-        return self._encoded(face), self._encoded(context)
+        clip = self._config.clip
+        places = {
+            "face": _face_square(box, clip.face_margin),
+            "context": _context_square(tf.shape(image)[:2]),
+        }
+        return {
+            s: tf.io.encode_jpeg(
+                graph_resize.square(image, *places[s], clip.crop_size),
+                format="rgb",
+                quality=clip.jpeg_quality,
+                chroma_downsampling=False,
+            )
+            for s in self._streams
+        }
 
-    def _encoded(self, image):
-        return tf.io.encode_jpeg(
-            image,
-            format="rgb",
-            quality=self._config.clip.jpeg_quality,
-            chroma_downsampling=False,
-        )
+
+def _face_square(box, margin):
+    """Returns left, top and side, as `clip.face_crop` takes them."""
+    # Python's floats, and its rounding of halves to even.
+    box = tf.cast(box, tf.float64)
+    low, high = box[:2], box[2:]
+    side = tf.reduce_max(high - low) * (1 + 2 * margin)
+    side = tf.maximum(tf.round(side), 1)
+    corner = tf.round((low + high - side) / 2)
+    left, top = tf.unstack(tf.cast(corner, tf.int32))
+    return left, top, tf.cast(side, tf.int32)
+
+
+def _context_square(size):
+    """Returns left, top and side, as `clip.context_crop` takes them."""
+    side = tf.reduce_min(size)
+    top, left = tf.unstack((size - side) // 2)
+    return left, top, side
 
 
 def _checked(frames, times, max_pixels):

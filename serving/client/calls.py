@@ -11,9 +11,11 @@ from emorec.errors import UsageError
 from serving import tensors
 from serving.client import errors, specs
 from serving.client.connection import Endpoint
+from serving.client.inputs import as_array
 from serving.client.messages import messages
 
 _MAX_TENSOR_BYTES = 2**31
+_MAX_TIMEOUT_S = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Calls:
     label: str | None = None
 
     def __post_init__(self):
-        if not self.timeout_s > 0:
+        _check_timeout(self.timeout_s)
+        if self.version is not None and not 0 <= self.version < 2**63:
             raise UsageError(
-                f"`timeout_s` must be more than 0. Received: {self.timeout_s}"
+                f"`version` must be 0 to 2**63 - 1. Received: {self.version}"
             )
         if self.version is not None and self.label is not None:
             raise UsageError(
@@ -48,8 +51,15 @@ class Calls:
             )
 
     def seconds(self, timeout_s: float | None) -> float:
-        """Returns a call's own deadline, or the client's."""
-        return self.timeout_s if timeout_s is None else timeout_s
+        """Returns a call's own deadline, or the client's.
+
+        Raises:
+            UsageError: It is no time.
+        """
+        if timeout_s is None:
+            return self.timeout_s
+        _check_timeout(timeout_s)
+        return timeout_s
 
     def predict(
         self,
@@ -62,7 +72,7 @@ class Calls:
             model_spec=self._spec(signature_name), output_filter=output_filter
         )
         for name, value in inputs.items():
-            array = np.asarray(value)
+            array = as_array(name, value)
             if array.ndim and not len(array):
                 raise errors.BadRequest(
                     f"`{name}` must hold at least one row. Received: an "
@@ -162,3 +172,12 @@ class Readiness:
             )
         pause, self._pause = self._pause, min(2 * self._pause, 1.0)
         return min(pause, left)
+
+
+def _check_timeout(timeout_s: float) -> None:
+    # gRPC takes more for a time that is over.
+    if not 0 < timeout_s <= _MAX_TIMEOUT_S:
+        raise UsageError(
+            f"`timeout_s` must be more than 0 and at most "
+            f"{_MAX_TIMEOUT_S:g}. Received: {timeout_s}"
+        )

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import pathlib
 import random
+import re
 import time
 from typing import Any
 
@@ -75,7 +76,8 @@ class Endpoint:
 
     Raises:
         UsageError: The address is not `host:port`, a certificate lacks its
-            key, or a token would cross a network in the clear.
+            key, or a token would cross a network in the clear or cannot be
+            sent.
     """
 
     address: str
@@ -86,9 +88,9 @@ class Endpoint:
 
     def __post_init__(self):
         host, colon, port = self.address.rpartition(":")
-        if not (host and colon and port.isascii() and port.isdigit()) or (
-            "/" in self.address
-        ):
+        # gRPC would take a larger port modulo 65536: another server's.
+        is_port = re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536
+        if not (host and colon and is_port) or "/" in self.address:
             raise UsageError(
                 "`address` must be host:port, such as 127.0.0.1:8500. "
                 f"Received: {self.address!r}"
@@ -97,6 +99,11 @@ class Endpoint:
         if tls and (tls.certificate is None) != (tls.key is None):
             raise UsageError(
                 "`tls` must have both `certificate` and `key`, or neither"
+            )
+        if self.token is not None and not re.fullmatch("[!-~]+", self.token):
+            raise UsageError(
+                "`token` must be letters of ASCII without spaces and line "
+                "ends. Received: another text (not shown)"
             )
         if self.token is not None and tls is None and not _is_loopback(host):
             raise UsageError(
@@ -150,11 +157,13 @@ class Connection:
     def __init__(self, endpoint: Endpoint):
         """Connects at the first call, not here."""
         self._endpoint = endpoint
+        self._is_closed = False
         self._channel = endpoint.channel(grpc)
         self._methods = _methods(self._channel)
 
     def close(self) -> None:
         """Closes the channel; calls under way are cancelled."""
+        self._is_closed = True
         self._channel.close()
 
     def call(
@@ -186,6 +195,14 @@ class Connection:
                 wait = attempts.wait_after(e)
                 if wait is None:
                     raise self._endpoint.error(e) from e
+            except ValueError as e:
+                # What gRPC says of its channel.
+                if not self._is_closed:
+                    raise
+                raise errors.ServerError(
+                    f"the client of {self._endpoint.address} is closed: make "
+                    "another one"
+                ) from e
             time.sleep(wait)
 
 

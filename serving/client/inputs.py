@@ -32,13 +32,13 @@ def features(
     mask: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Returns the inputs of `features`; see `EmotionClient.features`."""
-    inputs = {"mask": np.asarray(mask, bool)}
+    inputs = {"mask": as_array("mask", mask, bool)}
     for name, values in (
         ("face_features", face_features),
         ("context_features", context_features),
     ):
         if values is not None:
-            inputs[name] = np.asarray(values, np.float32)
+            inputs[name] = as_array(name, values, np.float32)
     return inputs
 
 
@@ -46,11 +46,11 @@ def frames(
     face: np.ndarray | None, context: np.ndarray | None, mask: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Returns the inputs of `frames`; see `EmotionClient.frames`."""
-    inputs = {"mask": np.asarray(mask, bool)}
+    inputs = {"mask": as_array("mask", mask, bool)}
     for name, values in (("face", face), ("context", context)):
         if values is None:
             continue
-        inputs[name] = np.asarray(values)
+        inputs[name] = as_array(name, values)
         if inputs[name].dtype != np.uint8:
             raise BadRequest(
                 f"`{name}` must be uint8 [B,T,h,w,3]. Received: "
@@ -74,8 +74,8 @@ def video(
     for row, of_video in zip(seconds, times):
         if len(of_video):
             # Padding repeats the last: times never run backwards.
-            row[:] = of_video[-1]
-            row[: len(of_video)] = of_video
+            row[: len(of_video)] = as_array("times", of_video, np.float32)
+            row[len(of_video) :] = row[len(of_video) - 1]
     return {"frames": array, "times": seconds}
 
 
@@ -85,6 +85,22 @@ def examples(serialized: Iterable[bytes]) -> dict[str, np.ndarray]:
     array = np.empty(len(values), object)
     array[:] = values
     return {"examples": array}
+
+
+def as_array(name: str, value, dtype: type | None = None) -> np.ndarray:
+    """Returns an input as an array; `dtype` None is its own.
+
+    Raises:
+        BadRequest: It is none: ragged, or of things that are no numbers.
+    """
+    try:
+        return np.asarray(value, dtype)
+    except (ValueError, TypeError) as e:
+        wanted = f" of {np.dtype(dtype).name}" if dtype else ""
+        raise BadRequest(
+            f"`{name}` must be one array{wanted}, its rows of equal lengths "
+            f"({e})"
+        ) from e
 
 
 def _padded(name: str, clips: Sequence[Sequence[bytes]]) -> np.ndarray:

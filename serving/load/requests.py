@@ -7,6 +7,7 @@ inputs that it accepts.
 
 import dataclasses
 import os
+import re
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -70,8 +71,7 @@ def read(
     except (tf.errors.OpError, message.DecodeError) as e:
         raise ServerError(
             f"{path}: cannot be read as TFRecords of PredictionLog "
-            f"({' '.join(str(e).split())[:200]}); export the model again, or "
-            "name a request log"
+            f"({_reason(e)}); export the model again, or name a request log"
         ) from e
     if not found:
         there = ", ".join(f"{s} of {n} rows" for s, n in sorted(seen))
@@ -81,6 +81,12 @@ def read(
             f"{rows or 'any'} rows; there is {there or 'none'}"
         )
     return found
+
+
+def _reason(error: Exception) -> str:
+    # Without the name of the op that read.
+    text = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", str(error))
+    return " ".join(text.split())[:200]
 
 
 def _logs(path: str):

@@ -113,10 +113,19 @@ def test_errors_are_counted_by_code(load, base, tmp_path):
         ({}, 2, "give exactly one of --concurrency (closed loop) and --rate"),
         ({"concurrency": 1, "rate": 1}, 2, "give exactly one of --concurrency"),
         ({"concurrency": 1, "batch": 9}, 1, "Received: any, 9 rows; there is "),
-        ({"concurrency": 1, "requests": "no"}, 1, "no: cannot be read as TFR"),
+        (
+            {"concurrency": 1, "requests": "no"},
+            1,
+            "no: cannot be read as TFRecords of PredictionLog (no; No such "
+            "file or directory); export",
+        ),
         ({"concurrency": 1, "server": "x"}, 2, "`address` must be host:port"),
         ({"concurrency": 1, "model_name": "z"}, 1, "model 'z': NOT_FOUND"),
         ({"concurrency": 1, "tls_ca": "no"}, 2, "no: cannot be read (No such"),
+        # Not a load in the clear.
+        ({"concurrency": 1, "tls_ca": ""}, 2, "cannot be read"),
+        ({"rate": "nan"}, 2, "must be numbers. Received: nan and "),
+        ({"concurrency": 1, "seconds": "nan"}, 2, "Received: None and nan"),
     ],
 )
 def test_mistakes_are_one_line(load, flags, code, message):

@@ -77,6 +77,10 @@ def test_a_measured_batching_file(here, tmp_path):
         (["--output_dir=x", "--model=a"], "`--model` must be NAME=/base/path"),
         (["--output_dir=x", "y"], "y"),
         (["--output_dir=x", "--tls_key=k"], "--tls_cert belong together"),
+        (
+            ["--output_dir=x", "--tls_key=", "--tls_cert="],
+            "--tls_cert belong together",
+        ),
         (["--output_dir=x", "--client_verify"], "need --tls_key and --tls_c"),
         (["--output_dir=x", "--cpus=many"], "--cpus"),
     ],

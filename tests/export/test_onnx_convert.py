@@ -1,5 +1,6 @@
 """TensorFlow functions as ONNX: what tf2onnx alone gets wrong, and errors."""
 
+import gc
 import os
 import sys
 
@@ -127,6 +128,31 @@ def test_tensorflow_is_left_as_it_was(monkeypatch):
     assert tf.executing_eagerly()
     variable = tf.Variable(2.0)
     assert float(tf.function(lambda: variable * 3.0)()) == 6
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_what_tf2onnx_drops_is_freed_at_once(is_frozen):
+    # Python's collector is as it was afterwards, after an error too.
+    before = gc.get_threshold()
+    seen = []
+
+    def function(x):
+        seen.append((gc.get_threshold(), gc.get_freeze_count()))
+        raise ValueError("no")
+
+    if is_frozen:
+        gc.freeze()
+    frozen = gc.get_freeze_count()
+    try:
+        with pytest.raises(ExportError):
+            converted(function)
+        assert gc.get_freeze_count() == frozen
+    finally:
+        gc.unfreeze()
+    assert gc.get_threshold() == before
+    ((threshold, count),) = seen
+    assert (threshold != before) == (not is_frozen)
+    assert count > 10_000
 
 
 @pytest.mark.parametrize("package", onnx_convert.PACKAGES)

@@ -36,15 +36,8 @@ def bundle(model_dir):
     return bundles.load(model_dir, use_cudnn=False)
 
 
-@pytest.fixture(scope="module")
-def exported(bundle, tmp_path_factory):
-    """An ONNX directory, and the differences that were measured."""
-    folder = tmp_path_factory.mktemp("onnx") / "made" / "onnx"
-    return folder, onnx_files.export(bundle, folder)
-
-
-def test_the_directory(exported, bundle):
-    folder, _ = exported
+def test_the_directory(onnx_dir, bundle):
+    folder = onnx_dir
     assert {p.name for p in folder.iterdir()} == {*FILES, "onnx.json"}
     # Nothing of the work stays beside it.
     assert [p.name for p in folder.parent.iterdir()] == ["onnx"]
@@ -55,9 +48,10 @@ def test_the_directory(exported, bundle):
     assert labels == [*bundle.labels.names]
 
 
-def test_what_is_said_of_it(exported):
-    folder, differences = exported
+def test_what_is_said_of_it(onnx_dir):
+    folder = onnx_dir
     said = json.loads((folder / "onnx.json").read_text())
+    differences = said["differences"]
     assert said["opset"] == 17
     assert said["operators"] == {"LSTM": 2, "Loop": 1}
     assert said["versions"]["emorec"] == emorec.__version__
@@ -66,7 +60,6 @@ def test_what_is_said_of_it(exported):
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
         for name in FILES
     }
-    assert said["differences"] == differences
     assert set(differences) == {n for n in FILES if n.endswith(".onnx")}
     model = differences["model.onnx"]
     assert set(model) == {"logits", "probabilities", "attention"}
@@ -74,8 +67,8 @@ def test_what_is_said_of_it(exported):
         assert all(0 <= d <= said["tolerance"] for d in measured.values())
 
 
-def test_from_crops_to_probabilities_as_in_keras(exported, bundle):
-    folder, _ = exported
+def test_from_crops_to_probabilities_as_in_keras(onnx_dir, bundle):
+    folder = onnx_dir
     rng = np.random.default_rng(1)
     side = bundle.config.clip.crop_size
     mask = np.array([[True, True, True], [True, False, False]])
@@ -101,8 +94,8 @@ def test_from_crops_to_probabilities_as_in_keras(exported, bundle):
     assert np.abs(np.diff(answer["logits"], axis=0)).max() > 1e-3
 
 
-def test_it_answers_as_the_saved_model(exported, bundle, base_path):
-    folder, _ = exported
+def test_it_answers_as_the_saved_model(onnx_dir, bundle, base_path):
+    folder = onnx_dir
     inputs = models.inputs_of(bundle.model, (1, 6, 9), 9)
     served = tf.saved_model.load(str(base_path / "1")).signatures["features"](
         **{k: tf.constant(v) for k, v in inputs.items()}
@@ -159,13 +152,15 @@ def tiny(bundle):
 def test_an_empty_folder_is_taken(tiny, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    onnx_files.export(tiny, folder)
+    differences = onnx_files.export(tiny, folder)
     # It reads no stream and so has no encoder.
     assert {p.name for p in folder.iterdir()} == {
         *(n for n in FILES if "encoder" not in n),
         "onnx.json",
     }
-    assert json.loads((folder / "onnx.json").read_text())["operators"] == {}
+    said = json.loads((folder / "onnx.json").read_text())
+    assert said["operators"] == {}
+    assert said["differences"] == differences
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 

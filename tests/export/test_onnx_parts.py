@@ -146,7 +146,8 @@ def test_a_keras_classifier(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["ResNet50", "MobileNetV2", "EfficientNetB0"])
+# Not ResNet50: exporting it (94 MB of weights) takes 3 GB of memory.
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
 def test_large_classifiers(name, tmp_path):
     model = getattr(keras.applications, name)(
         weights=None, classes=7, input_shape=(64, 64, 3)

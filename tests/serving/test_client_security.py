@@ -126,6 +126,10 @@ def test_a_token_is_not_sent_in_the_clear(plain):
         "Received: the address example.com:8500"
     )
     assert "abc" not in str(raised.value)
+    # gRPC would say INTERNAL at the first call, and print to stderr.
+    for token in ("", "a b", "a\nb", "\xe9"):
+        with pytest.raises(UsageError, match=r"`token` must be letters of"):
+            EmotionClient(plain.address, token=token)
     with EmotionClient(plain.address, token="abc") as client:
         client.predict("s", X)
     assert plain.calls[0]["authorization"] == "Bearer abc"

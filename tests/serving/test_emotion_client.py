@@ -1,5 +1,6 @@
 """The light client against the embedded server."""
 
+import math
 import os
 import pathlib
 import socket
@@ -222,7 +223,17 @@ def test_wait_ready_for_an_unknown_model(server):
 
 
 @pytest.mark.parametrize(
-    "address", ["", "localhost", "http://localhost:8500", "host:http", ":1"]
+    "address",
+    [
+        "",
+        "localhost",
+        "http://localhost:8500",
+        "host:http",
+        ":1",
+        "localhost:0",
+        "localhost:74036",
+        "localhost:" + "9" * 5000,
+    ],
 )
 def test_bad_addresses(address):
     with pytest.raises(UsageError) as raised:
@@ -230,6 +241,59 @@ def test_bad_addresses(address):
     assert str(raised.value) == (
         "`address` must be host:port, such as 127.0.0.1:8500. "
         f"Received: {address!r}"
+    )
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+def test_times_that_are_none(client, seconds):
+    message = r"`timeout_s` must be more than 0 and at most 1e\+09. Received: "
+    with pytest.raises(UsageError, match=message + str(seconds)):
+        EmotionClient("127.0.0.1:1", timeout_s=seconds)
+    with pytest.raises(UsageError, match=message + str(seconds)):
+        client.predict("", {"x": ONE_ROW}, timeout_s=seconds)
+
+
+@pytest.mark.parametrize("version", [-1, 2**63])
+def test_versions_that_are_none(version):
+    with pytest.raises(UsageError) as raised:
+        EmotionClient("127.0.0.1:1", version=version)
+    assert str(raised.value) == (
+        f"`version` must be 0 to 2**63 - 1. Received: {version}"
+    )
+
+
+def test_what_is_no_array(client):
+    ragged = [[1, 2], [3]]
+    for call, name in (
+        (lambda: client.predict("", {"x": ragged}), "`x` must be one array"),
+        (
+            lambda: client.features(ragged, None, [[True]]),
+            "`face_features` must be one array of float32, its rows of equal",
+        ),
+        (
+            lambda: client.features([["a"]], None, [[True]]),
+            "could not convert string to float: 'a'",
+        ),
+        (
+            lambda: client.features(None, [[[1.0]]], [[True], []]),
+            "`mask` must be one array of bool",
+        ),
+        (lambda: client.frames(ragged, None, [[True]]), "`face` must be"),
+        (lambda: client.video([[b"a"]], [["b"]]), "`times` must be one array"),
+    ):
+        with pytest.raises(errors.BadRequest) as raised:
+            call()
+        assert name in str(raised.value)
+
+
+def test_a_closed_client(server):
+    client = EmotionClient(f"127.0.0.1:{server.port}", "toy")
+    with client:
+        client.status()
+    with pytest.raises(ServerError) as raised:
+        client.status()
+    assert str(raised.value) == (
+        f"the client of 127.0.0.1:{server.port} is closed: make another one"
     )
 
 

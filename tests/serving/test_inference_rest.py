@@ -105,9 +105,10 @@ def test_classify_with_scores_alone(post):
     assert results(post(CLASSIFY, body)) == [[["", 0.25], ["", 0.75]]]
 
 
-def test_regress(post):
+@pytest.mark.parametrize("of", ["", "/versions/7", "/labels/stable"])
+def test_regress(post, of):
     body = {"signature_name": "regress", "examples": ROWS}
-    code, text = post(REGRESS, body)
+    code, text = post(f"/v1/models/toy{of}:regress", body)
     assert code == 200
     assert text == '{\n    "results": [1.0, 3.5]\n}'
 

@@ -86,6 +86,11 @@ def test_every_method_is_the_servers(channel, pool):
 
 
 def test_a_place_that_cannot_be_written(here, tmp_path):
+    done = here("protoset", "--output=")
+    assert done.code == 2
+    assert done.fault() == (
+        "emorec protoset: `--output` must name a file. Received: ''"
+    )
     done = here("protoset", f"--output={tmp_path / 'no' / 'x'}")
     assert done.fault() == (
         f"emorec protoset: {tmp_path / 'no' / 'x'}: cannot be written there; "

@@ -1,7 +1,6 @@
 """Request logs: what is in them, their sampling, rotation and faults."""
 
 import logging
-import pathlib
 import threading
 import time
 
@@ -11,10 +10,10 @@ from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
     predict_pb2,
-    prediction_log_pb2,
     regression_pb2,
 )
 from tensorflow_serving.config import logging_config_pb2
+from testing.request_files import read
 
 from emorec.errors import UsageError
 from serving.server.request_log import RequestLog
@@ -39,15 +38,6 @@ def pair(text="x", version=7):
     response.model_spec.signature_name = "upper"
     response.outputs["upper"].CopyFrom(tf.make_tensor_proto([text.upper()]))
     return request, response
-
-
-def read(folder) -> list:
-    """All finished logs of a folder, in the order of their names."""
-    return [
-        prediction_log_pb2.PredictionLog.FromString(record)
-        for path in sorted(pathlib.Path(folder).glob("*.tfrecord"))
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    ]
 
 
 def sent(folder) -> list[bytes]:

@@ -11,11 +11,10 @@ from tensorflow_serving.apis import (
     classification_pb2,
     inference_pb2,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from testing import toy_inference
+from testing import request_files, toy_inference
 
 from serving.configs import schemas
 from serving.server.server import ModelServer
@@ -52,11 +51,7 @@ def server(folder):
 
 
 def logged(folder):
-    found = []
-    for path in sorted((folder / "logs").glob("log-toy-*.tfrecord")):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            found.append(prediction_log_pb2.PredictionLog.FromString(record))
-    return found
+    return request_files.read(folder / "logs")
 
 
 def requests(name):

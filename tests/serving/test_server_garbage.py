@@ -115,8 +115,16 @@ def test_a_message_that_does_not_parse(channel, method):
 
 
 @pytest.mark.usefixtures("alive")
-def test_a_method_that_does_not_exist(channel):
-    raw = channel.unary_unary(f"{SERVICE}/Guess")
+@pytest.mark.parametrize(
+    "method",
+    [
+        f"{SERVICE}/Guess",
+        # The real server has no reflection either.
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_a_method_that_does_not_exist(channel, method):
+    raw = channel.unary_unary(method)
     with pytest.raises(grpc.RpcError) as raised:
         raw(b"", timeout=20)
     assert raised.value.code() == Code.UNIMPLEMENTED

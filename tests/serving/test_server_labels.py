@@ -95,11 +95,36 @@ def test_labels_over_rest(base):
         allow_labels_for_unavailable=True,
     ) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.rest_port)
-        path = "/v1/models/times/labels/stable:predict"
-        connection.request("POST", path, '{"instances": [4]}')
-        answer = json.loads(connection.getresponse().read())
+
+        def ask(method, path, body=None):
+            connection.request(method, f"/v1/models/times{path}", body)
+            return json.loads(connection.getresponse().read())
+
+        def product(of):
+            return ask("POST", f"{of}:predict", '{"instances": [4]}')
+
+        def described(of):
+            return ask("GET", f"{of}/metadata")["model_spec"]["version"]
+
+        def versions(of):
+            found = ask("GET", of)["model_version_status"]
+            return [v["version"] for v in found]
+
+        # What each route leads to, and the state of what, newest first.
+        for of, number, states in (
+            ("", 2, ["2", "1"]),
+            ("/versions/1", 1, ["1"]),
+            ("/versions/2", 2, ["2"]),
+            # A status takes no heed of labels.
+            ("/labels/stable", 1, ["2", "1"]),
+        ):
+            assert product(of) == {"predictions": [4.0 * number]}
+            assert described(of) == str(number)
+            assert versions(of) == states
+        unknown = {"error": "Unrecognized servable version label: x"}
+        assert product("/labels/x") == unknown
+        assert ask("GET", "/labels/x/metadata") == unknown
         connection.close()
-    assert answer == {"predictions": [4.0]}
 
 
 def test_labels_move_between_versions_that_serve(serve, base):

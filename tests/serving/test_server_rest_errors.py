@@ -7,9 +7,10 @@ import threading
 import time
 
 import grpc
+import numpy as np
 import pytest
 
-from serving.server import status
+from serving.server import json_response, status
 
 PREDICT = "/v1/models/toy:predict"
 
@@ -149,6 +150,18 @@ def test_predict_refuses(ask, body, message):
     assert (code, kind) == (400, "application/json")
     assert text.startswith('{\n    "error": "')
     assert message in json.loads(text)["error"]
+
+
+def test_rows_of_outputs_that_have_not_the_same_number():
+    outputs = {"a": np.zeros((2, 3)), "b": np.zeros(3)}
+    with pytest.raises(status.StatusError) as raised:
+        json_response.rows(outputs)
+    assert raised.value.http_status == 400
+    assert raised.value.message == (
+        "Tensor name: b has inconsistent batch size: 3 expecting: 2"
+    )
+    # As whole tensors they can be told.
+    assert json.loads(json_response.columns(outputs))["outputs"]["b"] == [0] * 3
 
 
 def test_an_error_shows_no_more_than_a_piece_of_a_long_value(ask):

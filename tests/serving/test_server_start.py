@@ -5,7 +5,6 @@ import http.client
 import shutil
 import socket
 import threading
-import time
 
 import grpc
 import pytest
@@ -16,18 +15,13 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from testing.times_model import until
 
 from emorec.errors import ModelError, ServerError, UsageError
+from serving.server import external
 from serving.server.server import ModelServer
 
 LONG_S = 30.0
-
-
-def until(condition):
-    ends = time.monotonic() + LONG_S
-    while not condition():
-        assert time.monotonic() < ends, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -64,6 +58,26 @@ def test_start_gives_up_in_time_or_when_stopped(tmp_path):
     with pytest.raises(ServerError, match="stopped before model 'times' was"):
         server.start()
     assert server.wait(0)
+
+
+def test_the_ports_open_once_the_model_is_loaded(model, tmp_path, caplog):
+    base = tmp_path / "empty"
+    base.mkdir()
+    ports = external.free_port(), external.free_port()
+    server = ModelServer(
+        str(base), "toy", ports[0], rest_port=ports[1], poll_s=0.05
+    )
+    thread = threading.Thread(target=server.start)
+    thread.start()
+    until(lambda: "no version of model 'toy' in" in caplog.text)
+    for port in ports:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), LONG_S)
+    (model / "1").rename(base / "1")
+    thread.join(LONG_S)
+    for port in ports:
+        socket.create_connection(("127.0.0.1", port), LONG_S).close()
+    server.stop()
 
 
 def test_a_broken_model_at_start_is_one_line(model):

@@ -16,6 +16,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+from testing.times_model import until
 
 from serving.server.server import ModelServer
 from serving.server.versions import State, VersionManager, find_versions
@@ -83,13 +84,6 @@ class Caller:
         request.model_spec.name = "times"
         found = self._status(request, timeout=LONG_S).model_version_status
         return [(v.version, v.state, v.status.error_message) for v in found]
-
-
-def until(condition):
-    ends = time.monotonic() + LONG_S
-    while not condition():
-        assert time.monotonic() < ends, "waited too long"
-        time.sleep(0.02)
 
 
 def serve(base, **options):

@@ -11,10 +11,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
-from testing import commands, pem_files
+from testing import commands, pem_files, request_files
 
 from serving.configs import folder, plan, schemas, tls
 from serving.deploy import render
@@ -145,10 +144,7 @@ def test_the_requests_are_logged(made, toy_base, tmp_path):
         urllib.request.urlopen(url, body, timeout=30).close()
     (file,) = (tmp_path / "log").iterdir()
     assert file.name.startswith("r-other-") and file.suffix == ".tfrecord"
-    logs = [
-        prediction_log_pb2.PredictionLog.FromString(record)
-        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
-    ]
+    logs = request_files.read(tmp_path / "log")
     # Those that were answered, of both ways in.
     assert len(logs) == 2
     assert logs[0].predict_log.request == request

@@ -32,3 +32,12 @@ def write(path: pathlib.Path, logs: Iterable) -> pathlib.Path:
                 log if isinstance(log, bytes) else log.SerializeToString()
             )
     return path
+
+
+def read(folder: pathlib.Path) -> list[prediction_log_pb2.PredictionLog]:
+    """Returns all finished logs of a folder, in the order of their names."""
+    return [
+        prediction_log_pb2.PredictionLog.FromString(record)
+        for path in sorted(pathlib.Path(folder).glob("*.tfrecord"))
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    ]

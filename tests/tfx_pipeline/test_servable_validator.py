@@ -103,6 +103,9 @@ def write_predictions(folder, data, answers):
     )
 
 
+VIDEO = {"video": "records hold crops, not whole frames"}
+
+
 def test_a_good_model_is_blessed(trained, tmp_path):
     _, report = validate(tmp_path, *trained)
     assert report["blessed"]
@@ -110,10 +113,12 @@ def test_a_good_model_is_blessed(trained, tmp_path):
         "serving_default",
         "feature_examples",
         "features",
+        "frames",
         "jpegs",
+        "classify",
         "describe",
     }
-    assert report["not_tried"] == {}
+    assert report["not_tried"] == VIDEO
     assert report["compared_with"] == "the trainer's predictions"
     assert report["server"] == {
         "kind": "embedded",
@@ -144,30 +149,37 @@ def test_other_predictions_are_refused(trained, tmp_path):
     assert not report["blessed"]
     errors = {n: t["error"] for n, t in report["signatures"].items()}
     assert errors.pop("describe") is None
-    assert len(errors) == 4
+    assert len(errors) == 6
     for name, error in errors.items():
-        assert error.startswith("`probabilities` differs by 0."), name
+        output = "scores" if name == "classify" else "probabilities"
+        assert error.startswith(f"`{output}` differs by 0."), name
         assert error.endswith(", 0.001 is allowed")
         assert f"{name}: {error}" in report["reason"]
 
 
 @pytest.mark.long
-def test_without_the_trainer_and_features(trained, tmp_path):
+def test_without_the_trainer_and_features(trained, tmp_path, monkeypatch):
     model, examples, *_ = trained
+    # A clip of 6 frames has 1.8 MB of pixels.
+    monkeypatch.setattr("tfx_pipeline.servable_requests.MAX_PIXELS", 1 << 20)
     _, report = validate(tmp_path, model, examples, max_clips=1)
     assert report["blessed"]
     assert report["compared_with"] == "the SavedModel in this process"
     assert set(report["signatures"]) == {
         "serving_default",
         "jpegs",
+        "classify",
         "describe",
     }
-    assert report["not_tried"] == dict.fromkeys(
-        ["feature_examples", "features"], "there are no records of features"
-    )
+    assert report["not_tried"] == {
+        **VIDEO,
+        "frames": "the pixels of one clip would be too large a request",
+        "feature_examples": "there are no records of features",
+        "features": "there are no records of features",
+    }
     assert report["reason"].startswith(
-        "serving_default, jpegs, describe answered as the SavedModel in this "
-        "process, largest difference "
+        "serving_default, jpegs, classify, describe answered as the "
+        "SavedModel in this process, largest difference "
     )
 
 
