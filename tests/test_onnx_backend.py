@@ -266,7 +266,7 @@ def test_every_file_is_needed_and_checked(copy, name):
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)
     changed = (
-        f"{name} is not the file that was onnx_dir: its SHA-256 is another "
+        f"{name} is not the file that was exported: its SHA-256 is another "
         f"than in onnx.json; {REMEDY}"
     )
     assert refused(copy) == changed
@@ -297,7 +297,7 @@ def test_files_that_are_no_networks(copy, name):
         ('{"format": 1}', "onnx.json lists no `files` with their SHA-256; "),
         (
             '{"format": 1, "files": {}}',
-            "emorec.json is not the file that was onnx_dir: ",
+            "emorec.json is not the file that was exported: ",
         ),
     ],
     ids=["cut", "deep", "list", "newer", "no files", "empty"],

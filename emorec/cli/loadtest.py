@@ -14,7 +14,7 @@ import threading
 
 from absl import flags
 
-from emorec.cli import options
+from emorec.cli import options, server_flags
 from emorec.errors import UsageError
 
 FLAGS = flags.FlagValues()
@@ -92,12 +92,7 @@ _TIMEOUT = flags.DEFINE_float(
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Of the order of the requests.", flag_values=FLAGS
 )
-_TLS_CA = flags.DEFINE_string(
-    "tls_ca",
-    None,
-    "Speak TLS, and trust the authorities in this PEM file.",
-    flag_values=FLAGS,
-)
+_SECURITY = server_flags.define(FLAGS)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Write the figures to this JSON file.", flag_values=FLAGS
 )
@@ -121,17 +116,16 @@ def main(args: list[str]) -> int:
     target = options.check_output(_OUTPUT.value)
 
     from emorec.data import files
-    from serving.client.connection import Endpoint, Tls
+    from serving.client.connection import Endpoint
     from serving.client.emotion_client import EmotionClient
     from serving.load import generator, requests
 
-    # "" is an error of the reader's, never a load in the clear.
-    tls = None if _TLS_CA.value is None else Tls.from_files(_TLS_CA.value)
-    endpoint = Endpoint(_SERVER.value, _NAME.value, _MAX_MESSAGE, tls)
+    security = server_flags.security(_SECURITY)
+    endpoint = Endpoint(_SERVER.value, _NAME.value, _MAX_MESSAGE, **security)
     found = requests.read(
         _REQUESTS.value, _NAME.value, _SIGNATURES.value, _BATCH.value
     )
-    with EmotionClient(_SERVER.value, _NAME.value, tls=tls) as client:
+    with EmotionClient(_SERVER.value, _NAME.value, **security) as client:
         client.wait_ready(_TIMEOUT.value)
     plan = generator.Plan(
         _SECONDS.value,

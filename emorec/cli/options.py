@@ -9,6 +9,7 @@ from typing import TextIO
 
 from absl import flags
 
+from emorec.cli import server_flags
 from emorec.errors import EmorecError, UsageError
 
 # Where a model is; a command takes exactly one of them.
@@ -76,7 +77,7 @@ def define_backend(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
             flag_values=values,
         ),
     }
-    return holders
+    return {**holders, **server_flags.define(values)}
 
 
 def no_arguments(args: list[str]) -> None:
@@ -106,6 +107,7 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
             holders["server"].value,
             holders["model_name"].value,
             holders["timeout"].value,
+            **server_flags.security(holders),
         )
     if kind == "onnx":
         from emorec.onnx_backend import OnnxBackend

@@ -9,6 +9,9 @@ from emorec import predict
 from emorec.errors import ModelError
 from emorec.video.clip import Clip
 
+# About 1.5 s: a restart is bridged, and a wrong address told soon.
+_TRIES = 5
+
 
 class ServerBackend:
     """A model behind a server; see `emorec.predict.Backend`.
@@ -17,14 +20,28 @@ class ServerBackend:
         address: HOST:PORT of the gRPC port.
         model_name: The model's name there.
         timeout_s: Seconds that one request may take.
+        tls: `serving.client.Tls`, or None to speak in the clear.
+        token: Sent with each request; None sends none.
     """
 
-    def __init__(self, address: str, model_name: str, timeout_s: float):
+    def __init__(
+        self,
+        address: str,
+        model_name: str,
+        timeout_s: float,
+        tls=None,
+        token: str | None = None,
+    ):
         from serving.client import errors
         from serving.client.emotion_client import EmotionClient
 
         self._client = EmotionClient(
-            address, model_name=model_name, timeout_s=timeout_s
+            address,
+            model_name=model_name,
+            timeout_s=timeout_s,
+            tls=tls,
+            token=token,
+            tries=_TRIES,
         )
         try:
             answer = self._client.predict(

@@ -113,7 +113,7 @@ def _of_clips(bundle, clips) -> Iterator[Trial]:
 
 def _of_long(bundle, rng, longest) -> Trial:
     """The longest clip, as features: its pixels would take minutes."""
-    mask = made_up.masked([longest, 1], longest)
+    mask = np.ones((1, longest), bool)
     features = {
         name: np.abs(
             rng.normal(size=(*mask.shape, *bundle.encoders.shapes[name]))
@@ -195,15 +195,16 @@ def encode(
         name: np.zeros((*mask.shape, *bundle.encoders.shapes[name]), np.float32)
         for name in bundle.inputs
     }
-    if not mask.any():
-        return made
-    for stream, encoder in bundle.encoders.items():
-        kinds = encoders.kinds_of(bundle.inputs, stream)
-        images = records.decode_jpegs(
-            tf.constant(jpegs[stream][mask]), bundle.config.clip.crop_size
-        )
-        for kind, values in encoder.part(*kinds)(images).items():
-            made[f"{stream}_{kind}"][mask] = values
+    places = np.argwhere(mask)
+    for i in range(0, len(places), CHUNK_FRAMES):
+        chunk = tuple(places[i : i + CHUNK_FRAMES].T)
+        for stream, encoder in bundle.encoders.items():
+            kinds = encoders.kinds_of(bundle.inputs, stream)
+            images = records.decode_jpegs(
+                tf.constant(jpegs[stream][chunk]), bundle.config.clip.crop_size
+            )
+            for kind, values in encoder.part(*kinds)(images).items():
+                made[f"{stream}_{kind}"][chunk] = values
     return made
 
 

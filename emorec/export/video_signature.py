@@ -20,8 +20,8 @@ from emorec.video.graph_tracks import main_person, track
 
 # libjpeg's exact inverse transform: the same pixels on every machine.
 _DCT = "INTEGER_ACCURATE"
-# Frames decoded beside each other: at `video.max_pixels`, each takes .6 GB
-# until it is reduced.
+# Frames decoded beside each other: at the default `video.max_pixels`, each
+# takes about .6 GB (bytes, turned bytes, floats) until it is reduced.
 _DECODED = 2
 # What only the decoder finds is told with this name of its node.
 _SCOPE = "frames_must_hold_whole_JPEG_images"
@@ -47,7 +47,7 @@ class VideoStreams:
         self._detector = GraphDetector(config.detector)
 
     # There is no Python control flow to convert; looking for it takes longer
-    # than all the rest of tracing (8 s of 13).
+    # than all the rest of tracing (7 s of 12 on a busy machine).
     @tf.autograph.experimental.do_not_convert
     def __call__(
         self, frames: tf.Tensor, times: tf.Tensor

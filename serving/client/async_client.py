@@ -11,7 +11,7 @@ from collections.abc import (
 
 import numpy as np
 
-from serving.client import connection, errors, inputs, many, specs
+from serving.client import errors, inputs, many, specs
 from serving.client.calls import Calls, Readiness
 from serving.client.connection import AsyncConnection, Endpoint, Tls
 from serving.client.emotion_client import MAX_MESSAGE_BYTES
@@ -35,6 +35,7 @@ class AsyncEmotionClient:
         label: str | None = None,
         tls: Tls | None = None,
         token: str | None = None,
+        tries: int | None = None,
     ):
         """Connects at the first call; see `EmotionClient`.
 
@@ -44,7 +45,9 @@ class AsyncEmotionClient:
         """
         self.address = address
         self.model_name = model_name
-        endpoint = Endpoint(address, model_name, max_message_bytes, tls, token)
+        endpoint = Endpoint(
+            address, model_name, max_message_bytes, tls, token, tries
+        )
         self._calls = Calls(endpoint, timeout_s, version, label)
         self._endpoint = endpoint
         self._opened: AsyncConnection | None = None
@@ -76,9 +79,7 @@ class AsyncEmotionClient:
         self, timeout_s: float | None = None
     ) -> list[specs.VersionStatus]:
         """See `EmotionClient.status`."""
-        return await self._status(
-            self._calls.seconds(timeout_s), connection.TRIES
-        )
+        return await self._status(self._calls.seconds(timeout_s))
 
     async def metadata(
         self, timeout_s: float | None = None
@@ -185,7 +186,7 @@ class AsyncEmotionClient:
         return self._opened
 
     async def _status(
-        self, timeout_s: float, tries: int
+        self, timeout_s: float, tries: int | None = None
     ) -> list[specs.VersionStatus]:
         return specs.versions(
             await self._connection.call(

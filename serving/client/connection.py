@@ -16,10 +16,8 @@ from emorec.errors import UsageError
 from serving.client import errors
 from serving.client.messages import messages
 
-# Seconds between two tries grow from the first to the second, 5 tries in all:
-# 1.5 s bridge a restart, and a wrong address is still told soon.
+# Seconds between two tries grow from the first to the second.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 2.0
-TRIES = 5
 
 _SERVICES = {
     "Predict": "PredictionService",
@@ -73,11 +71,13 @@ class Endpoint:
         max_message_bytes: Largest request and answer.
         tls: None speaks in the clear.
         token: Sent as `authorization: Bearer TOKEN` with each call.
+        tries: Most tries of a call while the server is UNAVAILABLE; None
+            goes on until the call's deadline.
 
     Raises:
         UsageError: The address is not `host:port`, a certificate lacks its
-            key, or a token would cross a network in the clear or cannot be
-            sent.
+            key, a token would cross a network in the clear or cannot be
+            sent, or `tries` is less than 1.
     """
 
     address: str
@@ -85,8 +85,13 @@ class Endpoint:
     max_message_bytes: int
     tls: Tls | None = None
     token: str | None = dataclasses.field(default=None, repr=False)
+    tries: int | None = None
 
     def __post_init__(self):
+        if self.tries is not None and self.tries < 1:
+            raise UsageError(
+                f"`tries` must be 1 or more. Received: {self.tries}"
+            )
         host, colon, port = self.address.rpartition(":")
         # gRPC would take a larger port modulo 65536: another server's.
         is_port = re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65536
@@ -167,7 +172,11 @@ class Connection:
         self._channel.close()
 
     def call(
-        self, method: str, request: Any, timeout_s: float, tries: int = TRIES
+        self,
+        method: str,
+        request: Any,
+        timeout_s: float,
+        tries: int | None = None,
     ) -> Any:
         """Calls a method; tries again where the server cannot be reached.
 
@@ -175,7 +184,7 @@ class Connection:
             method: `Predict`, `GetModelMetadata` or `GetModelStatus`.
             request: Its request.
             timeout_s: Longest time in seconds, all tries together.
-            tries: Most tries.
+            tries: Most tries; None is the endpoint's number.
 
         Returns:
             The response.
@@ -183,7 +192,7 @@ class Connection:
         Raises:
             ServerError: See `serving.client.errors`.
         """
-        attempts = _Attempts(timeout_s, tries)
+        attempts = _Attempts(timeout_s, tries or self._endpoint.tries)
         while True:
             try:
                 return self._methods[method](
@@ -220,10 +229,14 @@ class AsyncConnection:
         await self._channel.close()
 
     async def call(
-        self, method: str, request: Any, timeout_s: float, tries: int = TRIES
+        self,
+        method: str,
+        request: Any,
+        timeout_s: float,
+        tries: int | None = None,
     ) -> Any:
         """As `Connection.call`."""
-        attempts = _Attempts(timeout_s, tries)
+        attempts = _Attempts(timeout_s, tries or self._endpoint.tries)
         while True:
             try:
                 return await self._methods[method](
@@ -241,9 +254,10 @@ class AsyncConnection:
 class _Attempts:
     """The tries of one call within its deadline."""
 
-    def __init__(self, timeout_s: float, tries: int):
+    def __init__(self, timeout_s: float, tries: int | None):
         self._ends = time.monotonic() + timeout_s
         self._tries = tries
+        self._made = 0
         self._pause = _FIRST_PAUSE_S
 
     @property
@@ -256,11 +270,13 @@ class _Attempts:
 
         Only UNAVAILABLE is tried again: the server has not begun the work.
         """
-        self._tries -= 1
+        self._made += 1
         # At random, so that many clients do not come back together.
         wait = self._pause * random.uniform(0.5, 1)
         self._pause = min(2 * self._pause, _LAST_PAUSE_S)
-        again = error.code() == grpc.StatusCode.UNAVAILABLE and self._tries > 0
+        again = error.code() == grpc.StatusCode.UNAVAILABLE and (
+            self._tries is None or self._made < self._tries
+        )
         return wait if again and wait < self.left else None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving.client import connection, errors, inputs, many, specs
+from serving.client import errors, inputs, many, specs
 from serving.client.calls import Calls, Readiness
 from serving.client.connection import Connection, Endpoint, Tls
 
@@ -34,6 +34,7 @@ class EmotionClient:
         label: str | None = None,
         tls: Tls | None = None,
         token: str | None = None,
+        tries: int | None = None,
     ):
         """Connects at the first call, not here.
 
@@ -48,6 +49,8 @@ class EmotionClient:
             tls: Encrypts, and says whom to trust; None speaks in the clear.
             token: Sent as `authorization: Bearer TOKEN`; needs `tls` unless
                 the address is this machine's own.
+            tries: Most tries of a call while the server is UNAVAILABLE; None
+                goes on until the call's deadline.
 
         Raises:
             UsageError: The address is not `host:port`, or another argument
@@ -55,7 +58,9 @@ class EmotionClient:
         """
         self.address = address
         self.model_name = model_name
-        endpoint = Endpoint(address, model_name, max_message_bytes, tls, token)
+        endpoint = Endpoint(
+            address, model_name, max_message_bytes, tls, token, tries
+        )
         self._calls = Calls(endpoint, timeout_s, version, label)
         self._connection = Connection(endpoint)
 
@@ -92,7 +97,7 @@ class EmotionClient:
         self, timeout_s: float | None = None
     ) -> list[specs.VersionStatus]:
         """Returns the model's versions, as the server lists them."""
-        return self._status(self._calls.seconds(timeout_s), connection.TRIES)
+        return self._status(self._calls.seconds(timeout_s))
 
     def metadata(
         self, timeout_s: float | None = None
@@ -283,7 +288,7 @@ class EmotionClient:
         return self.predict(signature_name, made, timeout_s=timeout_s)
 
     def _status(
-        self, timeout_s: float, tries: int
+        self, timeout_s: float, tries: int | None = None
     ) -> list[specs.VersionStatus]:
         return specs.versions(
             self._connection.call(

@@ -9,7 +9,6 @@ import logging
 import os
 import socket
 import threading
-from concurrent import futures
 
 import grpc
 from google.protobuf.message import Message
@@ -17,7 +16,7 @@ from google.protobuf.message import Message
 from emorec.errors import ServerError, UsageError
 from serving.server import grpc_service, options
 from serving.server.health import MAX_WATCHES, Health
-from serving.server.in_flight import InFlight
+from serving.server.in_flight import InFlight, RequestPool
 from serving.server.loading import Loader
 from serving.server.metrics import Metrics
 from serving.server.model_config import ModelServerConfig
@@ -129,7 +128,7 @@ class ModelServer:
             raise options.refused_config(e) from e
         self._in_flight = InFlight()
         self._health = Health() if health else None
-        self._pool: futures.ThreadPoolExecutor | None = None
+        self._pool: RequestPool | None = None
         self._grpc: grpc.Server | None = None
         self._rest: RestServer | None = None
         self._stop_lock = threading.Lock()
@@ -236,9 +235,7 @@ class ModelServer:
         self.port = port
 
     def _open_grpc(self) -> int:
-        self._pool = futures.ThreadPoolExecutor(
-            self._workers, thread_name_prefix="grpc"
-        )
+        self._pool = RequestPool(self._workers, self._in_flight)
         self._grpc = grpc.server(
             self._pool,
             options=[

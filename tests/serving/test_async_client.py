@@ -65,7 +65,7 @@ def test_errors_are_the_same(address):
         await client.status()
 
     with pytest.raises(errors.Unavailable, match=r"check the address"):
-        asked(f"127.0.0.1:{external.free_port()}", status)
+        asked(f"127.0.0.1:{external.free_port()}", status, timeout_s=0.5)
 
 
 def test_the_deadline_of_one_call(address, pipe):

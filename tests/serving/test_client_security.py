@@ -163,11 +163,27 @@ def test_unavailable_is_tried_again_and_nothing_else(plain):
             with pytest.raises(errors.ServerError, match=code.name):
                 client.predict("s", X)
             assert len(plain.calls) == 1
-        plain.calls.clear()
-        plain.codes = [CODE.UNAVAILABLE] * 9
-        with pytest.raises(errors.Unavailable):
-            client.predict("s", X)
-        assert len(plain.calls) == 5
+
+
+def test_tries_end_at_their_number_or_at_the_deadline(plain):
+    plain.codes = [CODE.UNAVAILABLE] * 99
+    with (
+        EmotionClient(plain.address, timeout_s=10, tries=2) as client,
+        pytest.raises(errors.Unavailable),
+    ):
+        client.predict("s", X)
+    assert len(plain.calls) == 2
+    plain.calls.clear()
+    with (
+        EmotionClient(plain.address, timeout_s=1) as client,
+        pytest.raises(errors.Unavailable),
+    ):
+        client.predict("s", X)
+    assert len(plain.calls) > 2
+    # Within the deadline no try was left out: the last pause did not fit.
+    assert len(plain.codes) == 99 - 2 - len(plain.calls)
+    with pytest.raises(UsageError, match=r"`tries` must be 1 or more"):
+        EmotionClient(plain.address, tries=0)
 
 
 def test_a_version_or_a_label_is_asked_for(plain):

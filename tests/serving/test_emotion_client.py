@@ -167,7 +167,7 @@ def test_more_than_the_4_mib_of_grpc(client):
 
 def test_nobody_there(free_port):
     address = f"127.0.0.1:{free_port}"
-    with EmotionClient(address, "emotion", 5.0) as client:
+    with EmotionClient(address, "emotion", 1.0) as client:
         with pytest.raises(errors.Unavailable) as raised:
             client.status()
         message = str(raised.value)

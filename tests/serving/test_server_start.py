@@ -155,15 +155,42 @@ def test_bad_options(options, message):
     assert message in str(raised.value)
 
 
+def blocked(pipe):
+    """A request that waits until `pipe` is released."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "toy"
+    request.model_spec.signature_name = "block"
+    request.inputs["path"].CopyFrom(tf.make_tensor_proto([pipe.path]))
+    return request
+
+
+def test_stop_finishes_what_waits_for_a_thread(toy_base, pipe):
+    server = ModelServer(str(toy_base), "toy", port=0, workers=1).start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        calls = [
+            stub.Predict.future(blocked(pipe), timeout=LONG_S) for _ in range(3)
+        ]
+        until(lambda: server._in_flight._count == 3)
+        stopper = threading.Thread(target=server.stop, args=(LONG_S,))
+        stopper.start()
+        until(lambda: server._in_flight.is_draining)
+        late = stub.Predict.future(blocked(pipe), timeout=LONG_S)
+        pipe.release()
+        stopper.join(LONG_S)
+        for call in calls:
+            assert list(call.result().outputs["done"].int_val) == [1]
+        assert late.exception().code() in (
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.CANCELLED,
+        )
+
+
 def test_stop_finishes_what_is_under_way(toy_base, pipe):
     server = ModelServer(str(toy_base), "toy", port=0, rest_port=0).start()
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = "toy"
-        request.model_spec.signature_name = "block"
-        request.inputs["path"].CopyFrom(tf.make_tensor_proto([pipe.path]))
-        call = stub.Predict.future(request, timeout=LONG_S)
+        call = stub.Predict.future(blocked(pipe), timeout=LONG_S)
         until(lambda: server._models._managers["toy"]._current.users)
 
         stopper = threading.Thread(target=server.stop, args=(LONG_S,))

@@ -47,7 +47,7 @@ def by_opencv(image, height, width) -> np.ndarray:
 
 
 # Ratios: none, halves (a path of its own in OpenCV), whole, whole along one
-# side only, 10/7 (one mean in 10 ends in .5), crooked ones, and 2.001, of
+# side only, 10/7 (many means end in .5), crooked ones, and 2.001, of
 # whose .001 OpenCV takes no notice.
 SIZES = [
     ((48, 64), (48, 64)),
