@@ -15,6 +15,11 @@ ONNX_JSON = "onnx.json"
 ONNX_MODEL = "model.onnx"
 ONNX_NETS = ("pnet.onnx", "rnet.onnx", "onet.onnx")
 
+# Of a SavedModel: where a model server looks for warmup requests, a TFRecord
+# of PredictionLog, and how many it takes.
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+MAX_WARMUP_RECORDS = 1000
+
 
 def onnx_encoder(stream: str) -> str:
     """Returns the name of a stream's encoder in an ONNX directory."""

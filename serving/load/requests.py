@@ -15,10 +15,10 @@ from google.protobuf import message
 from tensorflow_serving.apis import prediction_log_pb2
 
 from emorec.errors import ServerError
+from emorec.export import names
 
-WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
 # Most records and bytes that are read of a file.
-MAX_RECORDS = 1000
+MAX_RECORDS = names.MAX_WARMUP_RECORDS
 MAX_BYTES = 1 << 30
 
 
@@ -56,7 +56,7 @@ def read(
         ServerError: The file cannot be read, or holds no such request.
     """
     if tf.io.gfile.isdir(path):
-        path = os.path.join(path, WARMUP)
+        path = os.path.join(path, names.WARMUP)
     found, seen = [], set()
     try:
         for log in _logs(path):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from emorec.errors import ServerError, UsageError
+from emorec.export import names
 from serving.load import requests
 from serving.server.loading import BATCHING_FILE
 from serving.server.versions import find_versions
@@ -104,7 +105,7 @@ def _of_one_shape(found) -> tuple[requests.Request, ...]:
 def _largest_record(version_path: str) -> int:
     """Returns the most rows of a warmup record, of any signature and kind."""
     largest = 1
-    path = os.path.join(version_path, requests.WARMUP)
+    path = os.path.join(version_path, names.WARMUP)
     for record in tf.data.TFRecordDataset(path).take(requests.MAX_RECORDS):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         kind = log.WhichOneof("log_type")

@@ -15,11 +15,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from emorec.export import names
 from serving.server import status
 
-FILE = posixpath.join("assets.extra", "tf_serving_warmup_requests")
-# The real server's limit. A larger file is most likely a request log.
-MAX_RECORDS = 1000
 # Of the file, and of each tensor in it.
 MAX_BYTES = 1 << 30
 
@@ -38,17 +36,18 @@ def run(model: Any, path: str) -> int:
         StatusError: The file cannot be read or is too large, or a record
             fails; says which.
     """
-    file = posixpath.join(path, FILE)
+    file = posixpath.join(path, names.WARMUP)
     if not tf.io.gfile.exists(file):
         return 0
     if tf.io.gfile.stat(file).length > MAX_BYTES:
         raise status.invalid(f"{file} is larger than {MAX_BYTES} bytes")
     number = 0
     for number, record in enumerate(_records(file), 1):
-        if number > MAX_RECORDS:
+        # A larger file is most likely a request log.
+        if number > names.MAX_WARMUP_RECORDS:
             raise status.invalid(
                 "Number of warmup records exceeds the maximum "
-                f"({MAX_RECORDS}) at {file}"
+                f"({names.MAX_WARMUP_RECORDS}) at {file}"
             )
         try:
             _answer(_One(model), record)

@@ -9,6 +9,7 @@ from testing import batch_model
 from testing.batch_model import parameters, request, write_warmup
 
 from emorec.errors import ModelError
+from emorec.export import names
 from serving.server import warmup
 from serving.server.loading import Loader
 from serving.server.status import StatusError
@@ -52,7 +53,7 @@ def saved(tmp_path_factory):
 @pytest.fixture
 def version(saved):
     yield saved
-    (saved / warmup.FILE).unlink(missing_ok=True)
+    (saved / names.WARMUP).unlink(missing_ok=True)
 
 
 class Spy:
@@ -156,7 +157,7 @@ def test_a_file_that_is_no_tfrecord_is_refused(version, model):
 
 
 def test_too_many_records_are_refused(version, model, monkeypatch):
-    monkeypatch.setattr(warmup, "MAX_RECORDS", 2)
+    monkeypatch.setattr(names, "MAX_WARMUP_RECORDS", 2)
     write_warmup(version, *[request({"x": [1.0]})] * 2)
     assert warmup.run(model, str(version)) == 2
     file = write_warmup(version, *[request({"x": [1.0]})] * 3)
