@@ -118,7 +118,10 @@ def base_path(model_dir, tmp_path_factory) -> pathlib.Path:
     from emorec.training import bundle
 
     path = tmp_path_factory.mktemp("serving") / "emotion"
-    saved_model.export(bundle.load(model_dir, use_cudnn=False), path)
+    # A full warmup takes each server that loads it 20 s.
+    saved_model.export(
+        bundle.load(model_dir, use_cudnn=False), path, batch_sizes=(1,)
+    )
     return path
 
 

@@ -46,6 +46,14 @@ _VERSION = flags.DEFINE_integer(
     lower_bound=1,
     flag_values=FLAGS,
 )
+_WARMUP = flags.DEFINE_list(
+    "warmup_batch_sizes",
+    ["1", "2", "4", "8", "16", "32"],
+    "Batch sizes of the requests that a server runs before this version "
+    "answers anybody; those that its batching allows, none larger. Empty "
+    "writes no such requests.",
+    flag_values=FLAGS,
+)
 
 
 def main(args: list[str]) -> int:
@@ -68,11 +76,24 @@ def _export_saved_model(base_path):
     from emorec.export import saved_model
     from emorec.training import bundle
 
+    sizes = _batch_sizes()
     model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
-    folder, differences = saved_model.export(model, base_path, _VERSION.value)
+    folder, differences = saved_model.export(
+        model, base_path, _VERSION.value, batch_sizes=sizes
+    )
     for name, difference in differences.items():
         print(f"{name}: largest difference of a probability {difference:.1e}")
     return folder, model.describe()
+
+
+def _batch_sizes() -> tuple[int, ...]:
+    given = _WARMUP.value
+    if not all(s.isascii() and s.isdigit() and 0 < int(s) for s in given):
+        raise UsageError(
+            "--warmup_batch_sizes must be numbers from 1, with commas between "
+            f"them. Received: {','.join(given)!r}"
+        )
+    return tuple(map(int, given))
 
 
 def _export_onnx(folder):

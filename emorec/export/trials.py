@@ -27,7 +27,6 @@ _MOST_PIXELS = CHUNK_FRAMES + 1
 _FOREIGN_SIZE = 75
 # Windows of whole frames, with faces and without.
 _WINDOWS = (("F",), ("",), ("FF.FF", "", "...", "F"))
-_VIDEO_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +37,11 @@ class Trial:
         signature: Whom it is for.
         inputs: An array for each input.
         expected: An array for each output.
-        tolerance: Largest difference of a number, on its output's own scale.
     """
 
     signature: str
     inputs: Mapping[str, np.ndarray]
     expected: Mapping[str, np.ndarray]
-    tolerance: float = 1e-4
 
 
 def make(bundle: Bundle) -> Iterator[Trial]:
@@ -157,7 +154,6 @@ def _of_videos(bundle) -> Iterator[Trial]:
                 "boxes": boxes,
                 "mask": found,
             },
-            _VIDEO_TOLERANCE,
         )
 
 

@@ -96,7 +96,7 @@ def test_from_videos_to_an_answer(run, sample_set, tmp_path):
 
     done = run("export", f"--model_dir={model}", f"--output_dir={base}")
     assert done.out.splitlines()[-1] == str(base / "1")
-    assert done.out.count("largest difference of a probability") == 5
+    assert done.out.count("largest difference of a probability") == 8
     backends.append(f"--saved_model={base}")
     with serving(base) as address:
         backends.append(f"--server={address}")

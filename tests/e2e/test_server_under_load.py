@@ -45,7 +45,7 @@ class Versions:
         } | {"mask": np.ones((1, STEPS), bool)}
         bias = loaded.model.trainable_variables[-1]
         for version in (1, 2, 3):
-            saved_model.export(loaded, self.folder, version)
+            saved_model.export(loaded, self.folder, version, batch_sizes=(1,))
             logits = loaded.model(self.inputs, training=False)["logits"].numpy()
             odds = np.exp(logits - logits.max())
             self.expected[version] = (odds / odds.sum())[0]

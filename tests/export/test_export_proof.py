@@ -98,7 +98,7 @@ def test_the_next_version_is_published_whole(
     )
     assert folder == tmp_path / "5"
     assert set(differences) == SIGNATURES
-    assert max(differences.values()) <= 1e-4
+    assert max(differences.values()) <= proof.TOLERANCE
     # Proven beside the versions, where no server sees it.
     assert seen == [(tmp_path, [4])]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4", "5"]
@@ -282,7 +282,7 @@ def test_the_exported_graph_is_tied_to_none(base_path):
 
 
 def compare(expected, answer):
-    return proof._compare(trials.Trial("s", {}, expected, 1e-4), answer)
+    return proof._compare(trials.Trial("s", {}, expected), answer)
 
 
 def test_the_comparison_of_answers():

@@ -110,6 +110,7 @@ def test_sizes_that_no_server_takes(bundle, version, session, sizes):
     )
 
 
+@pytest.mark.long
 def test_a_warmup_that_fails_stops_the_export(
     bundle, base_path, tmp_path, monkeypatch
 ):

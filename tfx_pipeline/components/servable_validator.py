@@ -51,6 +51,7 @@ _CODE = (
     "emorec/config.py",
     "emorec/config_values.py",
     "emorec/data",
+    "emorec/export/names.py",
     "serving",
     "tfx_pipeline/candidates.py",
     "tfx_pipeline/components/servable_validator.py",
