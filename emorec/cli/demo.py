@@ -178,6 +178,8 @@ class _Demo:
                 "export",
                 f"--model_dir={self._folder / 'model'}",
                 f"--output_dir={self._base_path()}",
+                # No other batch size is asked for, and a server starts sooner.
+                "--warmup_batch_sizes=1",
             )
             say(str(self._base_path() / "1"))
 

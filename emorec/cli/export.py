@@ -88,7 +88,7 @@ def _export_saved_model(base_path):
 
 def _batch_sizes() -> tuple[int, ...]:
     given = _WARMUP.value
-    if not all(s.isascii() and s.isdigit() and 0 < int(s) for s in given):
+    if not all(s.isascii() and s.isdigit() and int(s) > 0 for s in given):
         raise UsageError(
             "--warmup_batch_sizes must be numbers from 1, with commas between "
             f"them. Received: {','.join(given)!r}"

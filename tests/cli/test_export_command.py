@@ -27,6 +27,17 @@ def test_versions_are_of_saved_models(export, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("sizes", ["0", "a", "1,-2", "1,,2"])
+def test_batch_sizes_that_are_none(export, tmp_path, sizes):
+    done = export(f"--output_dir={tmp_path}", f"--warmup_batch_sizes={sizes}")
+    assert done.code == 2
+    assert done.fault() == (
+        "emorec export: --warmup_batch_sizes must be numbers from 1, with "
+        f"commas between them. Received: {sizes!r}"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_format(export, tmp_path):
     done = export(f"--output_dir={tmp_path}", "--format=tflite")
     assert done.code == 2

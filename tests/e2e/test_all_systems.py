@@ -56,7 +56,12 @@ def test_trained_evaluated_exported_served_and_asked(
     inputs = described["inputs"]
     read = {name.partition("_")[0] for name in inputs}
     assert {p.name for p in model.glob("encoders/*")} == read
-    out = run("export", f"--model_dir={model}", f"--output_dir={base}").out
+    out = run(
+        "export",
+        f"--model_dir={model}",
+        f"--output_dir={base}",
+        "--warmup_batch_sizes=1",
+    ).out
     assert "largest difference of a probability" in out
     onnx = tmp_path / "onnx"
     run(

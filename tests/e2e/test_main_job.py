@@ -94,7 +94,12 @@ def test_from_videos_to_an_answer(run, sample_set, tmp_path):
     backends = [f"--model_dir={model}"]
     figures = [evaluated(run, data, tmp_path, backends[0])]
 
-    done = run("export", f"--model_dir={model}", f"--output_dir={base}")
+    done = run(
+        "export",
+        f"--model_dir={model}",
+        f"--output_dir={base}",
+        "--warmup_batch_sizes=1,2",
+    )
     assert done.out.splitlines()[-1] == str(base / "1")
     assert done.out.count("largest difference of a probability") == 8
     backends.append(f"--saved_model={base}")

@@ -68,6 +68,7 @@ def job(test_data, tmp_path_factory):
         "export",
         f"--model_dir={folder / 'model'}",
         f"--output_dir={folder / 'serving'}",
+        "--warmup_batch_sizes=1",
     )
     return folder, rows
 

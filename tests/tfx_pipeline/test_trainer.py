@@ -211,7 +211,9 @@ def test_a_model_that_answers_otherwise_is_not_exported(
 
 def test_an_export_is_not_written_over(ran):
     with pytest.raises(ExportError, match="exists already") as e:
-        saved_model.write_to(bundle.load(ran.run / "model"), ran.model)
+        saved_model.write_to(
+            bundle.load(ran.run / "model"), ran.model, batch_sizes=()
+        )
     assert str(ran.model) in str(e.value)
 
 
