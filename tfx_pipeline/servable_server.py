@@ -18,6 +18,7 @@ from serving.client.errors import (
 from serving.server import external
 
 MODEL_NAME = "candidate"
+_TRIES = 5
 AUTO, EMBEDDED = "auto", "embedded"
 # Seconds between two looks whether a process that starts is still there.
 _LOOK_S = 1.0
@@ -77,9 +78,15 @@ class Server:
     address: str
 
     def client(self, deadline: Deadline) -> EmotionClient:
-        """Returns a client whose calls end with the trial's time."""
+        """Returns a client whose calls end with the trial's time.
+
+        After a few tries at the latest: a server that has ended is gone.
+        """
         return EmotionClient(
-            self.address, model_name=MODEL_NAME, timeout_s=deadline.left()
+            self.address,
+            model_name=MODEL_NAME,
+            timeout_s=deadline.left(),
+            tries=_TRIES,
         )
 
 
