@@ -18,15 +18,13 @@ from emorec.data import records
 from emorec.errors import ExportError
 from emorec.export import made_up
 from emorec.export.graph_session import GraphSession
+from emorec.export.names import MAX_WARMUP_RECORDS, WARMUP
 from emorec.export.network import CHUNK_FRAMES
 from emorec.training.bundle import Bundle
 from emorec.video.clip import encode_jpeg
 
-PATH = "assets.extra/tf_serving_warmup_requests"
 # What `allowed_batch_sizes` may hold.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-# A server refuses a file of more.
-MAX_RECORDS = 1000
 # Side of the pictures of `frames`, which are no JPEGs: at 224 pixels, 32 clips
 # of 32 steps would be 308 MB.
 _SIDE = 32
@@ -69,16 +67,16 @@ def write(
 
     Raises:
         ExportError: A request fails, or there would be more than
-            `MAX_RECORDS`.
+            `MAX_WARMUP_RECORDS`.
     """
-    path = folder / PATH
+    path = folder / WARMUP
     names = [n for n in session.signatures if not n.startswith("__")]
     planned = len(names) * len(batch_sizes)
-    if not 1 <= planned <= MAX_RECORDS or min(batch_sizes) < 1:
+    if not 1 <= planned <= MAX_WARMUP_RECORDS or min(batch_sizes) < 1:
         raise ExportError(
-            f"{path}: must hold 1 to {MAX_RECORDS} requests of 1 clip or more. "
-            f"Received: the batch sizes {list(batch_sizes)} for each of "
-            f"{len(names)} signatures; name others"
+            f"{path}: must hold 1 to {MAX_WARMUP_RECORDS} requests of 1 clip "
+            f"or more. Received: the batch sizes {list(batch_sizes)} for each "
+            f"of {len(names)} signatures; name others"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     logs = (

@@ -27,7 +27,7 @@ def version(base_path, tmp_path_factory) -> pathlib.Path:
     """A copy of the exported version without its warmup."""
     folder = tmp_path_factory.mktemp("warmup") / "1"
     shutil.copytree(base_path / "1", folder)
-    (folder / warmup.PATH).unlink(missing_ok=True)
+    (folder / warmup.WARMUP).unlink(missing_ok=True)
     return folder
 
 
@@ -43,7 +43,7 @@ def logs(bundle, version, session):
     made = [
         prediction_log_pb2.PredictionLog.FromString(data)
         for data in records.open_files(
-            [version / warmup.PATH]
+            [version / warmup.WARMUP]
         ).as_numpy_iterator()
     ]
     assert len(made) == count
@@ -96,7 +96,7 @@ def test_a_request_has_the_steps_of_a_full_clip(logs, bundle):
 @pytest.mark.long
 def test_the_file_is_small(logs, version):
     # A few bytes stand for a tensor of one value.
-    assert (version / warmup.PATH).stat().st_size < 2 << 20
+    assert (version / warmup.WARMUP).stat().st_size < 2 << 20
 
 
 @pytest.mark.parametrize("sizes", [range(1, 200), (0, 1), (-1,)])
@@ -104,7 +104,7 @@ def test_sizes_that_no_server_takes(bundle, version, session, sizes):
     with pytest.raises(ExportError) as caught:
         warmup.write(bundle, version, session, sizes)
     assert str(caught.value) == (
-        f"{version / warmup.PATH}: must hold 1 to 1000 requests of 1 clip or "
+        f"{version / warmup.WARMUP}: must hold 1 to 1000 requests of 1 clip or "
         f"more. Received: the batch sizes {list(sizes)} for each of 8 "
         "signatures; name others"
     )
@@ -132,8 +132,8 @@ def test_a_warmup_that_fails_stops_the_export(
         saved_model.export(bundle, tmp_path, batch_sizes=(2,))
     text = str(caught.value)
     assert (
-        f"{warmup.PATH}: the warmup of the signature features with a batch of "
-        "2 fails (" in text
+        f"{warmup.WARMUP}: the warmup of the signature features with a batch "
+        "of 2 fails (" in text
     )
     assert "`mask` must be a prefix mask" in text
     assert "\n" not in text
@@ -162,10 +162,10 @@ def test_without_the_messages_it_says_what_to_install(
 def test_an_export_without_a_warmup(bundle, base_path, tmp_path, monkeypatch):
     def copy(bundle, folder):
         shutil.copytree(base_path / "1", folder, dirs_exist_ok=True)
-        (folder / warmup.PATH).unlink(missing_ok=True)
+        (folder / warmup.WARMUP).unlink(missing_ok=True)
 
     monkeypatch.setattr(saved_model, "_write", copy)
     monkeypatch.setattr(proof, "check", lambda *_: {})
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
     saved_model.export(bundle, tmp_path, batch_sizes=())
-    assert not (tmp_path / "1" / warmup.PATH).exists()
+    assert not (tmp_path / "1" / warmup.WARMUP).exists()

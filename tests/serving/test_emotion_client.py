@@ -15,6 +15,7 @@ from emorec.errors import ServerError, UsageError
 from serving.client import errors
 from serving.client.emotion_client import EmotionClient
 from serving.client.specs import TensorSpec, VersionStatus
+from serving.server import external
 from serving.server.server import ModelServer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,9 +30,7 @@ def client(server):
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return external.free_port()
 
 
 def test_predict(client):

@@ -15,8 +15,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from emorec.export import names
 from serving.configs import schemas
 from serving.server.server import ModelServer
+from testing import request_files
 
 # Longer than any test: such a batch runs only once it is full.
 NEVER_MICROS = 600_000_000
@@ -130,15 +132,11 @@ def first_done(calls: Sequence, count: int) -> list:
 
 def write_warmup(version: pathlib.Path, *records) -> pathlib.Path:
     """Writes a warmup file of PredictionLogs, requests or bytes."""
-    file = version / "assets.extra" / "tf_serving_warmup_requests"
-    file.parent.mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        for record in records:
-            if isinstance(record, predict_pb2.PredictRequest):
-                log = prediction_log_pb2.PredictionLog()
-                log.predict_log.request.CopyFrom(record)
-                record = log
-            if not isinstance(record, bytes):
-                record = record.SerializeToString()
-            writer.write(record)
-    return file
+    logs = []
+    for record in records:
+        if isinstance(record, predict_pb2.PredictRequest):
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(record)
+            record = log
+        logs.append(record)
+    return request_files.write(version / names.WARMUP, logs)
