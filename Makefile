@@ -2,6 +2,8 @@
 # make test                    sets up, then passes the tests (at most 15 min)
 # make test-all                the tests that take long
 #                              (WORKERS=1: in one process)
+# make bench [QUICK=1]         measures us and the peers, in turn (QUICK: under
+#                              2 minutes; ONLY=group, CLIPS=folder, MODEL=folder)
 # make setup                   only sets up: .venv from requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -16,7 +18,7 @@ READY := $(VENV)/ready
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: demo test test-all setup lint clean
+.PHONY: demo test test-all bench setup lint clean
 
 demo: $(READY)
 	@$(BIN)/emorec demo --output_dir=build/demo $(if $(VIDEO),--video="$(VIDEO)")
@@ -26,6 +28,11 @@ test: $(READY) lint
 
 test-all: $(READY)
 	@$(BIN)/python -m $(PYTEST) -m long $(PYTEST_ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) \
+	  $(if $(ONLY),--only="$(ONLY)") $(if $(CLIPS),--clips="$(CLIPS)") \
+	  $(if $(MODEL),--model="$(MODEL)")
 
 lint: $(READY)
 	@$(BIN)/ruff check -q .

@@ -50,6 +50,15 @@ class DetectorConfig:
         thresholds: Score thresholds of PNet, RNet and ONet.
         batch_frames: Frames that go through the networks together.
         max_faces: Most faces kept in one frame, the best scores first.
+        detect_every: Frames whose number is a multiple of this are searched
+            for faces; between two of them each face is followed
+            (`emorec.video.follow`). 1 searches every frame. Up to three times
+            as many whole frames wait in memory.
+        follow_score: A frame is searched in full where a followed face scores
+            less than this, 0 to 1.
+        scene_cut: Mean difference of two frames' thumbnails, 0 to 255, above
+            which both are searched. Moving cameras gave up to 21, cuts and
+            clips joined at random 32 and more.
     """
 
     input_width: int = 640
@@ -58,6 +67,9 @@ class DetectorConfig:
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
     batch_frames: int = 8
     max_faces: int = 64
+    detect_every: int = 1
+    follow_score: float = 0.95
+    scene_cut: float = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +141,15 @@ class FeatureConfig:
             `unit` (0 to 1), `signed` (-1 to 1) or `caffe` (BGR, 0 to 255
             less ImageNet's mean).
         batch_frames: Frames that go through an encoder together.
+        bfloat16: Whether a model folder answers in bfloat16 where the CPU
+            can; stored features and exported models stay float32.
     """
 
     face_encoder: str = "mini_xception"
     context_encoder: str = "squeezenet"
     file_pixels: str = "raw"
-    batch_frames: int = 64
+    batch_frames: int = 16
+    bfloat16: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,6 +347,9 @@ _BOUNDS = {
     "detector.scale_factor": (0.3, 0.95),
     "detector.batch_frames": (1, 256),
     "detector.max_faces": (1, 1024),
+    "detector.detect_every": (1, 64),
+    "detector.follow_score": (0, 1),
+    "detector.scene_cut": (0, 255),
     "tracks.min_iou": (0.01, 1),
     "tracks.max_gap_s": (0, 3600),
     "tracks.min_score": (0, 1),

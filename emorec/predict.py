@@ -7,22 +7,32 @@ TensorFlow.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
-from emorec.evaluation import batches
 from emorec.features import encoders
 from emorec.labels import LabelSet
-from emorec.video import reader
-from emorec.video.clip import Clip, ClipBuilder
+from emorec.predict_cuts import BATCH_CLIPS, Cut, Cutter
+from emorec.video.clip import Clip
 
-# Clips that a backend is asked for at once; `batches.BATCH_BYTES` bounds
-# their JPEGs too, since `clip.clip_frames` may be 4096.
-BATCH_CLIPS = 8
+__all__ = [
+    "BATCH_CLIPS",
+    "NO_FACE",
+    "Answer",
+    "Backend",
+    "Result",
+    "padded",
+    "parse_description",
+    "predict_video",
+    "predict_videos",
+    "prefix_mask",
+    "split_answers",
+]
+
 NO_FACE = "no face found"
 
 
@@ -179,42 +189,17 @@ def predict_video(
     Args:
         path: The video.
         backend: Its `config` decides how clips are cut.
-        detector: A `FaceDetector` made with `backend.config.detector`.
+        detector: A `FaceDetector` made with `backend.config.detector`; for
+            this alone until the results end or are closed.
         people: `all` or `main`.
 
     Raises:
         VideoError: The video cannot be read.
     """
-    config = backend.config
-    builder = ClipBuilder(
-        detector,
-        config,
-        fps=config.video.fps,
-        window_frames=config.clip.clip_frames,
-        people=people,
-    )
-    with reader.read_frames(path, config.video) as frames:
-        parts = batches.bounded(builder.build(frames), _jpeg_bytes, BATCH_CLIPS)
-        batch = next(parts, None)
-        while batch:
-            *results, last = _answered(path, batch, backend)
-            yield from results
-            # The file's damage is known when nothing is left of it.
-            batch = next(parts, None)
-            warning = None if batch else frames.damage()
-            yield dataclasses.replace(last, warning=warning)
-
-
-def _jpeg_bytes(clip) -> int:
-    return sum(map(len, clip.face)) + sum(map(len, clip.context))
-
-
-def _answered(path, clips, backend) -> Iterator[Result]:
-    with_face = [c for c in clips if c.frames_with_face]
-    answers = iter(backend.predict(with_face) if with_face else ())
-    for clip in clips:
-        answer = next(answers) if clip.frames_with_face else None
-        yield Result(path, clip, answer, backend.labels)
+    for result in predict_videos([path], backend, detector, people=people):
+        if result.error is not None:
+            raise VideoError(result.error)
+        yield result
 
 
 def predict_videos(
@@ -223,10 +208,44 @@ def predict_videos(
     detector,
     *,
     people: str = "all",
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Result]:
-    """Yields the results of several videos; a bad one gives its error."""
-    for path in paths:
-        try:
-            yield from predict_video(path, backend, detector, people=people)
-        except VideoError as e:
-            yield Result(path, None, None, backend.labels, error=str(e))
+    """Yields the results of several videos, in their order.
+
+    A bad one gives its error, after what could be read of it. Videos are
+    decoded, searched and answered at once, in threads that end with the
+    results; clips of several videos are answered together.
+
+    Args:
+        paths: The videos.
+        backend: See `predict_video`, as for the others.
+        detector: The same.
+        people: The same.
+        progress: Called with the number of videos that are done.
+    """
+    done = 0
+    last = None  # The latest result of a video whose end is not known yet.
+    with Cutter(paths, backend.config, detector, people) as cutter:
+        for batch in cutter.batches():
+            for cut, answer in _answered(batch, backend):
+                if cut.clip is not None:
+                    if last is not None:
+                        yield last
+                    last = Result(cut.video, cut.clip, answer, backend.labels)
+                    continue
+                if last is not None:
+                    yield dataclasses.replace(last, warning=cut.warning)
+                    last = None
+                if cut.error is not None:
+                    yield Result(
+                        cut.video, None, None, backend.labels, error=cut.error
+                    )
+                done += 1
+                progress(done)
+
+
+def _answered(batch, backend) -> Iterator[tuple[Cut, Answer | None]]:
+    clips = [cut.clip for cut in batch if cut.frames]
+    answers = iter(backend.predict(clips) if clips else ())
+    for cut in batch:
+        yield cut, next(answers) if cut.frames else None

@@ -1,6 +1,7 @@
 """Flags and small steps that several commands share."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -34,8 +35,16 @@ def define_quiet(values: flags.FlagValues) -> flags.FlagHolder:
     )
 
 
-def define_backend(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
-    """The flags of `BACKENDS`, of which exactly one is needed, and more."""
+def define_backend(
+    values: flags.FlagValues, *, bfloat16: bool = False
+) -> dict[str, flags.FlagHolder]:
+    """The flags of `BACKENDS`, of which exactly one is needed, and more.
+
+    Args:
+        values: The command's flags.
+        bfloat16: Whether there is `--bfloat16`, for a command whose backend
+            encodes frames.
+    """
     holders = {
         "model_dir": flags.DEFINE_string(
             "model_dir",
@@ -77,7 +86,27 @@ def define_backend(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
             flag_values=values,
         ),
     }
+    if bfloat16:
+        holders["bfloat16"] = _define_bfloat16(values)
     return {**holders, **server_flags.define(values)}
+
+
+def _define_bfloat16(values):
+    holder = flags.DEFINE_bool(
+        "bfloat16",
+        None,
+        "Whether the encoders of --model_dir compute in bfloat16, where the "
+        "CPU has it; by default as the model's config says.",
+        flag_values=values,
+    )
+    flags.register_multi_flags_validator(
+        ["bfloat16", "model_dir"],
+        lambda given: not given["bfloat16"] or given["model_dir"],
+        "--bfloat16 belongs to --model_dir; an exported model computes as it "
+        "was exported",
+        flag_values=values,
+    )
+    return holder
 
 
 def no_arguments(args: list[str]) -> None:
@@ -113,13 +142,34 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
         from emorec.onnx_backend import OnnxBackend
 
         return OnnxBackend(holders["onnx"].value)
+    from emorec.features import lean_tensorflow
+
+    lean_tensorflow.load()
     from emorec import backends
 
     if kind == "saved_model":
         return backends.SavedModelBackend(holders["saved_model"].value)
+    return backends.LocalBackend(_load_bundle(holders))
+
+
+def _load_bundle(holders):
+    """Reads the model folder, and settles whether it answers in bfloat16."""
+    from emorec.features import frozen
     from emorec.training import bundle
 
-    return backends.LocalBackend(bundle.load(holders["model_dir"].value))
+    made = bundle.load(holders["model_dir"].value)
+    wanted = holders["bfloat16"].value if "bfloat16" in holders else None
+    if wanted is not None:
+        field = f"features.bfloat16={str(wanted).lower()}"
+        made = dataclasses.replace(made, config=made.config.override([field]))
+    if made.config.features.bfloat16 and not frozen.has_bfloat16():
+        print(
+            "note: this CPU has no bfloat16 (avx512_bf16, amx_bf16): the "
+            "encoders stay in float32",
+            file=sys.stderr,
+            flush=True,
+        )
+    return made
 
 
 def progress_bar(title: str, unit: str, quiet: bool) -> Callable:

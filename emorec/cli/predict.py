@@ -1,15 +1,19 @@
 """emorec predict: the emotion of every person in videos.
 
   emorec predict clip.mp4 --model_dir=model --output=results.jsonl
+  emorec predict clips/ --model_dir=model --output=results.jsonl
 
 Writes JSON Lines: one object per person and clip. A video without a face
-gives one object that says so, one that cannot be read gives its error.
+gives one object that says so, one that cannot be read gives its error. Of a
+folder, the videos in it and in its subfolders are taken.
 """
 
 import contextlib
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 
 from absl import flags
 
@@ -17,7 +21,7 @@ from emorec.cli import options
 from emorec.errors import EmorecError, UsageError
 
 FLAGS = flags.FlagValues()
-_BACKEND = options.define_backend(FLAGS)
+_BACKEND = options.define_backend(FLAGS, bfloat16=True)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -37,6 +41,25 @@ _PEOPLE = flags.DEFINE_enum(
     "Every person, or the one seen most in each clip.",
     flag_values=FLAGS,
 )
+_DETECT_EVERY = flags.DEFINE_integer(
+    "detect_every",
+    None,
+    "Look for new faces in every N-th analysed frame only, and follow those "
+    "that are known in between; by default as the model's config says.",
+    lower_bound=1,
+    upper_bound=64,
+    flag_values=FLAGS,
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    0,
+    "Processes that share the cores, one video at a time each. 0: one for "
+    "each core, if each gets 16 videos and 1.5 GB of memory, else one that "
+    "uses all cores. Each loads the model.",
+    lower_bound=0,
+    upper_bound=256,
+    flag_values=FLAGS,
+)
 _QUIET = options.define_quiet(FLAGS)
 
 
@@ -44,49 +67,151 @@ def main(args: list[str]) -> int:
     if not args:
         raise UsageError("needs one video or more: emorec predict VIDEO...")
     options.one_of(_BACKEND, *options.BACKENDS)
-    target, page = _check_outputs(args)
-    backend = options.make_backend(_BACKEND)
+    videos = _videos(args)
+    target, page = _check_outputs(videos)
     # Without --output, standard output holds JSON Lines and nothing else.
     aside = sys.stdout if _OUTPUT.value else sys.stderr
-    options.announce_notes(backend.description, aside)
-
-    from emorec import predict
-    from emorec.evaluation import clip_report
-    from emorec.video.faces import FaceDetector
-
-    # The one runtime that the user may have, for the detector too.
-    engine = backend.engine() if _BACKEND["onnx"].value else None
-    detector = FaceDetector(backend.config.detector, engine)
     bar = options.progress_bar("predict", "videos", _QUIET.value)
-    report = clip_report.ClipReport(backend.description)
-    failed = 0
-    with _Output(_OUTPUT.value, target) as output:
-        for number, video in enumerate(args):
-            for result in predict.predict_videos(
-                [video], backend, detector, people=_PEOPLE.value
-            ):
-                output.write(result.to_dict())
-                if _REPORT.value:
-                    report.add(result)
-                if result.error is not None:
-                    failed += 1
-                    print(f"emorec predict: {result.error}", file=sys.stderr)
-                elif _OUTPUT.value and not _QUIET.value:
-                    print(_line(result), flush=True)
-                if result.warning is not None:
-                    failed += 1
-                    print(f"emorec predict: {result.warning}", file=sys.stderr)
-            bar(number + 1, len(args))
-    if page:
+    with contextlib.ExitStack() as stack:
+        description, results = _start(
+            videos, lambda done: bar(done, len(videos)), stack
+        )
+        options.announce_notes(description, aside)
+
+        from emorec.evaluation import clip_report
+
+        report = clip_report.ClipReport(description) if page else None
+        output = stack.enter_context(_Output(_OUTPUT.value, target))
+        # Closed first, or its threads would outlive an error.
+        stack.enter_context(contextlib.closing(results))
+        failed = _write(results, output, report)
+    if report:
         report.write(page)
         print(_REPORT.value, file=aside)
-    if failed and len(args) > 1:
+    if failed and len(videos) > 1:
         print(
-            f"emorec predict: {failed} of {len(args)} videos could not be "
+            f"emorec predict: {failed} of {len(videos)} videos could not be "
             "read, or not to their end; each is marked in the output",
             file=sys.stderr,
         )
-    return 1 if failed == len(args) else 0
+    return 1 if failed == len(videos) else 0
+
+
+def _videos(args: list[str]) -> list[str]:
+    """Returns the videos, with those beneath a folder in its place.
+
+    A folder without any stays, to be told of as a video that cannot be read.
+    """
+    videos = []
+    for arg in args:
+        videos += (os.path.isdir(arg) and _beneath(arg)) or [arg]
+    return videos
+
+
+def _beneath(folder: str) -> list[str]:
+    from emorec.data.video_folder import ENDINGS
+
+    def fail(error):
+        raise EmorecError(
+            f"{error.filename}: cannot be read ({error.strerror}); make it "
+            "readable or name the videos"
+        ) from error
+
+    paths = (
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder, onerror=fail)
+        for name in names
+        if os.path.splitext(name)[1].lower() in ENDINGS
+    )
+    return sorted(filter(os.path.isfile, paths))
+
+
+def _start(
+    videos: list[str],
+    progress: Callable[[int], None],
+    stack: contextlib.ExitStack,
+) -> tuple[dict, Iterator]:
+    """Returns the model's description and the results to come.
+
+    Args:
+        videos: The videos.
+        progress: Called with the number of those that are done.
+        stack: Ends the workers, if there are any.
+    """
+    from emorec.data import processes
+
+    workers = _WORKERS.value or processes.default_workers(len(videos))
+    workers = min(workers, len(videos))
+    if workers == 1:
+        from emorec import predict
+
+        backend, detector = _make()
+        return backend.description, predict.predict_videos(
+            videos, backend, detector, people=_PEOPLE.value, progress=progress
+        )
+
+    from emorec import predict_workers
+    from emorec.evaluation import clip_report
+
+    names = (*_BACKEND, "detect_every")
+    given = [FLAGS[n].serialize() for n in names if FLAGS[n].value is not None]
+    job = predict_workers.Job(
+        functools.partial(_make_in_worker, given, processes.share(workers)),
+        workers,
+        people=_PEOPLE.value,
+        pictures=clip_report.MAX_CLIPS if _REPORT.value else 0,
+        tensorflow=not _BACKEND["onnx"].value,
+    )
+    pool = stack.enter_context(predict_workers.Workers(job))
+    return pool.description(), pool.predict(videos, progress)
+
+
+def _make_in_worker(given: list[str], threads: int):
+    FLAGS(["emorec predict", *given])
+    return _make(threads)
+
+
+def _make(threads: int | None = None):
+    """Returns the backend that the flags ask for, and a detector for it.
+
+    Args:
+        threads: Of each network of ONNX; by default one for each core.
+    """
+    from emorec.video.faces import FaceDetector
+
+    engine = None
+    if _BACKEND["onnx"].value:
+        from emorec.onnx_backend import OnnxBackend
+
+        backend = OnnxBackend(_BACKEND["onnx"].value, threads)
+        # The one runtime that the user may have, for the detector too.
+        engine = backend.engine()
+    else:
+        backend = options.make_backend(_BACKEND)
+    if _DETECT_EVERY.value:
+        # Of how clips are cut, and of nothing that the model does.
+        backend.config = backend.config.override(
+            [f"detector.detect_every={_DETECT_EVERY.value}"]
+        )
+    return backend, FaceDetector(backend.config.detector, engine)
+
+
+def _write(results, output, report) -> int:
+    """Writes the results; returns how many videos could not be read."""
+    failed = 0
+    for result in results:
+        output.write(result.to_dict())
+        if report:
+            report.add(result)
+        if result.error is not None:
+            failed += 1
+            print(f"emorec predict: {result.error}", file=sys.stderr)
+        elif _OUTPUT.value and not _QUIET.value:
+            print(_line(result), flush=True)
+        if result.warning is not None:
+            failed += 1
+            print(f"emorec predict: {result.warning}", file=sys.stderr)
+    return failed
 
 
 def _check_outputs(videos) -> tuple[str | None, str | None]:

@@ -36,9 +36,10 @@ _SEED = flags.DEFINE_integer(
 )
 _WORKERS = flags.DEFINE_integer(
     "workers",
-    1,
-    "Processes.",
-    lower_bound=1,
+    0,
+    "Processes that share the cores, one shard (16 videos) at a time each. "
+    "0: one for each core, if each gets 16 videos and 1.5 GB of memory.",
+    lower_bound=0,
     upper_bound=256,
     flag_values=FLAGS,
 )

@@ -88,7 +88,8 @@ def prepare(
         config: The resolved config.
         people: `main`: the label belongs to the person who is seen most;
             `all`: to everybody.
-        workers: Processes; 1 works in this one.
+        workers: Processes; 1 works in this one, 0 chooses
+            (`processes.default_workers`).
         overwrite: Begin anew, whatever data set the folder holds: all its
             shards are removed, finished ones of this very task as well.
         by_split: See `plan`.
@@ -166,7 +167,7 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
         write(waiting)
         for task in waiting:
             step(len(task.rows))
-    elif workers > 1 and len(waiting) > 1:
+    elif (workers := _workers(workers, waiting)) > 1:
         _run_pool(waiting, workers, step)
     else:
         for task in waiting:
@@ -175,12 +176,17 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
     yield from map(shards.write_shard, tasks)
 
 
+def _workers(asked, waiting) -> int:
+    rows = sum(len(task.rows) for task in waiting)
+    return min(asked or processes.default_workers(rows), len(waiting))
+
+
 def _run_pool(waiting, workers, step):
     made = processes.Processes()
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(waiting)),
+        workers,
         mp_context=made,
-        initializer=processes.begin_worker,
+        initializer=processes.begin_video_worker,
         initargs=(workers,),
     )
     try:

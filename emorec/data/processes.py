@@ -6,6 +6,14 @@ import signal
 import threading
 from multiprocessing import context
 
+# Fewer videos than this do not pay for a worker's start: it imports
+# TensorFlow and loads networks for about as long as ten short clips take.
+WORKER_VIDEOS = 16
+# Of memory for each worker that nobody asked for: it takes half of it with a
+# clip of 640x360, most of it with a crowd in 1080p.
+_WORKER_BYTES = 3 << 29
+_MEMORY = "/proc/meminfo"
+
 
 class _Worker(context.SpawnProcess):
     """A process that Ctrl-C does not reach, from its first moment on.
@@ -45,19 +53,79 @@ class Processes(context.SpawnContext):
                 worker.kill()
 
 
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def share(workers: int) -> int:
+    """Returns the threads for each of some workers that share the cores."""
+    return max(1, cores() // workers)
+
+
+def default_workers(videos: int) -> int:
+    """Returns how many workers to start for some videos.
+
+    One for each core, as far as each gets `WORKER_VIDEOS` and the memory that
+    is free now is enough.
+    """
+    return max(1, min(cores(), videos // WORKER_VIDEOS, _fits_memory()))
+
+
+def _fits_memory() -> int:
+    try:
+        with open(_MEMORY, encoding="ascii") as f:
+            values = dict(line.split(":") for line in f)
+    except OSError:  # Not Linux: nothing is known.
+        return cores()
+    free = int(values["MemAvailable"].split()[0]) << 10
+    return free // _WORKER_BYTES
+
+
 def begin_worker(workers: int) -> None:
     """Begins a worker: its share of threads, its end with its parent's.
 
     Args:
         workers: Processes that share the machine.
     """
-    # Else it waits for work for ever after its parent is killed.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     import tensorflow as tf
 
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = share(workers)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
+    # It would warn, on the user's terminal, that a graph is traced again.
+    tf.get_logger().setLevel("ERROR")
+
+
+def begin_video_worker(workers: int, tensorflow: bool = True) -> None:
+    """Begins a worker that reads videos; see `begin_worker`.
+
+    Args:
+        workers: Processes that share the machine.
+        tensorflow: Whether it uses TensorFlow, which is imported then.
+    """
+    if tensorflow:
+        from emorec.features import lean_tensorflow
+
+        lean_tensorflow.load()
+        begin_worker(workers)
+    else:
+        end_with_parent()
+    import cv2
+
+    # One thread is none of OpenCV's own, and 0 would be the same.
+    cv2.setNumThreads(share(workers))
+
+
+def end_with_parent() -> None:
+    """Ends this process with its parent.
+
+    Else it waits for work for ever after its parent is killed.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent():

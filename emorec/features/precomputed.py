@@ -70,7 +70,13 @@ class Precomputed:
             "export it, or to predict"
         )
 
-    def encode_kinds(self, images, kinds: Sequence[str], batch: int = 1):
+    def encode_kinds(
+        self,
+        images,
+        kinds: Sequence[str],
+        batch: int = 1,
+        bfloat16: bool = False,
+    ):
         """Raises `ModelError`: there is no network."""
         self.part(*kinds)
 

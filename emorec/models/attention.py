@@ -9,6 +9,8 @@ import threading
 import keras
 from keras import ops
 
+from emorec.models import kernels
+
 # Added to the score of a padded memory step; exp() of it is exactly 0 in
 # float32, so padding never changes a weight.
 _MASKED = -1e9
@@ -130,21 +132,9 @@ class AttentionLSTM(keras.layers.Layer):
             _bias(m, memory, self.compute_dtype)
             for m, memory in zip(masks, memories)
         ]
-        projected = ops.matmul(inputs, self.kernel) + self.bias
-        # The memories belong to this call alone; a cell has no argument for
-        # them, and passing them as RNN constants is not supported by Keras 3.
-        self.cell.scope.tensors = (
-            ops.convert_to_tensor(self.recurrent_kernel),
-            [ops.convert_to_tensor(k) for k in self.attention_kernels],
-            memories,
-            biases,
+        outputs, state = self._read(
+            inputs, memories, biases, initial_state, mask
         )
-        try:
-            outputs, *state = self.rnn(
-                projected, initial_state=initial_state, mask=mask
-            )
-        finally:
-            self.cell.scope.tensors = None
         # The queries are the outputs one step late: one matmul for all steps
         # is cheaper than collecting the weights inside the loop.
         queries = ops.concatenate(
@@ -155,6 +145,33 @@ class AttentionLSTM(keras.layers.Layer):
             for memory, bias, m in zip(memories, biases, masks)
         ]
         return outputs, state, weights
+
+    def _read(self, inputs, memories, biases, initial_state, mask):
+        """Returns the outputs and the last state."""
+        recurrent = ops.convert_to_tensor(self.recurrent_kernel)
+        attention = [ops.convert_to_tensor(k) for k in self.attention_kernels]
+        other = kernels.current(self)
+        if other is not None:
+            weights = (
+                ops.convert_to_tensor(self.kernel),
+                recurrent,
+                attention,
+                ops.convert_to_tensor(self.bias),
+            )
+            return other.lstm(
+                inputs, mask, initial_state, memories, biases, weights
+            )
+        projected = ops.matmul(inputs, self.kernel) + self.bias
+        # The memories belong to this call alone; a cell has no argument for
+        # them, and passing them as RNN constants is not supported by Keras 3.
+        self.cell.scope.tensors = (recurrent, attention, memories, biases)
+        try:
+            outputs, *state = self.rnn(
+                projected, initial_state=initial_state, mask=mask
+            )
+        finally:
+            self.cell.scope.tensors = None
+        return outputs, state
 
     def compute_output_shape(self, inputs_shape, memories_shape, *_, **__):
         batch, time = inputs_shape[0], inputs_shape[1]

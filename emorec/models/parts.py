@@ -5,6 +5,8 @@ import dataclasses
 import keras
 from keras import ops
 
+from emorec.models.kernels import LSTM
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamSpec:
@@ -73,9 +75,9 @@ def stream_encoder(spec: StreamSpec) -> keras.layers.Layer | None:
     )
 
 
-def plain_lstm(units: int, name: str, use_cudnn) -> keras.layers.LSTM:
+def plain_lstm(units: int, name: str, use_cudnn) -> LSTM:
     """Makes an LSTM that gives its outputs and its final state."""
-    return keras.layers.LSTM(
+    return LSTM(
         units,
         return_sequences=True,
         return_state=True,

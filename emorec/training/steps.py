@@ -14,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import TrainConfig
+from emorec.models import kernels
+from emorec.training import recurrence
 
 # Numbers that a dropout's seed moves on by from replica to replica: a large
 # odd one, as two neighbours' seeds are close.
@@ -46,6 +48,9 @@ class Steps:
         with strategy.scope():
             self._optimizer = keras.optimizers.Adam(settings.learning_rate)
             self._optimizer.build(model.trainable_variables)
+        # A GPU has loops of its own for an LSTM.
+        on_cpu = not tf.config.list_logical_devices("GPU")
+        self._kernels = recurrence if on_cpu else None
         # One trace for every batch size and length.
         self._train = tf.function(self._train_all, input_signature=spec)
         self._test = tf.function(self._test_all, input_signature=spec)
@@ -106,7 +111,7 @@ class Steps:
         size = tf.cast(tf.size(labels), tf.float32)
         inputs, labels, counted = self._own_rows(inputs, labels)
         variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
+        with kernels.using(self._kernels), tf.GradientTape() as tape:
             logits = self._model(inputs, training=True)["logits"]
             losses = self._losses(labels, logits, counted)
             loss = tf.reduce_sum(losses) / size

@@ -78,11 +78,21 @@ def _best_first(rows: np.ndarray) -> np.ndarray:
 
 def _overlaps(a: np.ndarray, b: np.ndarray, by_smaller: bool) -> np.ndarray:
     """Returns the overlap of each box of `a` with each of `b`, 0 to 1."""
-    low = np.maximum(a[:, None, :2], b[:, :2])
-    high = np.minimum(a[:, None, 2:], b[:, 2:])
-    common = np.maximum(high - low, 0).prod(2)
-    area_a = (a[:, 2:] - a[:, :2]).prod(1)[:, None]
-    area_b = (b[:, 2:] - b[:, :2]).prod(1)
+    # An axis at a time: reductions over axes of 2 take ten times longer.
+    common = _shared(a, b, 0)
+    common *= _shared(a, b, 1)
+    area_a = ((a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1]))[:, None]
+    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
     if by_smaller:
         return common / np.minimum(area_a, area_b)
-    return common / (area_a + area_b - common)
+    whole = area_a + area_b
+    whole -= common
+    common /= whole
+    return common
+
+
+def _shared(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """Returns the length along an axis that boxes share, [len(a), len(b)]."""
+    length = np.minimum(a[:, 2 + axis, None], b[:, 2 + axis])
+    length -= np.maximum(a[:, axis, None], b[:, axis])
+    return np.maximum(length, 0, out=length)

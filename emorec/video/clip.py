@@ -15,6 +15,7 @@ import numpy as np
 
 from emorec.config import Config
 from emorec.errors import UsageError
+from emorec.video.follow import Follower
 from emorec.video.reader import Frame
 from emorec.video.tracks import Tracker
 
@@ -63,7 +64,8 @@ class ClipBuilder:
 
     Args:
         detector: `emorec.video.faces.FaceDetector`, or another object whose
-            `detect(frames)` gives boxes.
+            `detect(frames)` gives boxes; with `detector.detect_every` above
+            1 it needs `refine` too.
         config: Its `detector`, `tracks` and `clip` sections.
         fps: Rate at which the frames were sampled.
         window_frames: Cells in a window.
@@ -86,7 +88,7 @@ class ClipBuilder:
             raise UsageError(
                 f"`people` must be {' or '.join(PEOPLE)}. Received: {people!r}"
             )
-        self._detector = detector
+        self._follower = Follower(detector, config.detector)
         self._config = config
         self._fps = fps
         self._window_frames = window_frames
@@ -112,7 +114,7 @@ class ClipBuilder:
         A video without any face gives one clip of track -1 without frames.
         """
         waiting, current = None, None
-        for frame, found in self._detected(frames):
+        for frame, found in self._follower.follow(frames):
             number = frame.cell // self._window_frames
             if current is None or number != current.number:
                 if waiting is not None:
@@ -124,20 +126,6 @@ class ClipBuilder:
                 yield from self._give(window, last=True)
         if not self._gave:
             yield self._no_face()
-
-    def _detected(self, frames):
-        batch: list[Frame] = []
-        for frame in frames:
-            batch.append(frame)
-            if len(batch) == self._config.detector.batch_frames:
-                yield from self._detect(batch)
-                batch = []
-        if batch:
-            yield from self._detect(batch)
-
-    def _detect(self, batch):
-        found = self._detector.detect([f.image for f in batch])
-        yield from zip(batch, found, strict=True)
 
     def _add(self, window, frame, found):
         self._frames += 1

@@ -14,7 +14,8 @@ MEAN_PIXEL = 127.5
 class Engine(Protocol):
     """MTCNN's three networks on a runtime; see `MtcnnNets` for their answers.
 
-    For use from one thread at a time.
+    For use from one thread at a time, but for `pnet`, which may be called from
+    several at once.
     """
 
     def pnet(
@@ -32,7 +33,7 @@ class Engine(Protocol):
         """
 
     def load(self, frames: np.ndarray) -> Any:
-        """Takes frames f32 [N, h, w, 3] to where `crop` reads them."""
+        """Takes frames uint8 [N, h, w, 3] to where `crop` reads them."""
 
     def crop(
         self, loaded: Any, corners: np.ndarray, index: np.ndarray, size: int

@@ -2,10 +2,9 @@
 
 Classes and weights come from the PyPI package `mtcnn` 1.0.0 (MIT); the forward
 pass is ours. It holds the same numbers (differences below 1e-5), but folds the
-scaling of pixels into the first convolution, joins PNet's two heads into one
-and needs three operations for a PReLU instead of six: 1.3 times faster than
-calling the package's models in a `tf.function` (level of 384x216, 8 frames, 2
-cores).
+scaling of pixels into the first convolution, pools before the first PReLU
+(`_Pooled`), joins PNet's two heads into one and needs two operations for a
+PReLU instead of six.
 
 K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded
 Convolutional Networks", IEEE Signal Processing Letters 23(10), 2016.
@@ -42,18 +41,18 @@ class MtcnnNets:
 
     def __init__(self):
         pnet = _load(PNet, "pnet")
+        self._p_first = _Pooled(pnet.conv1, pnet.prelu1)
         self._p_convs = [
-            _first_conv(pnet.conv1),
-            _weights(pnet.conv2),
+            self._p_first.reordered(*_weights(pnet.conv2)),
             _weights(pnet.conv3),
         ]
         self._p_alphas = _alphas(pnet, 3)
         self._p_head = _joined(pnet.conv4_1, pnet.conv4_2)
 
         rnet = _load(RNet, "rnet")
+        self._r_first = _Pooled(rnet.conv1, rnet.prelu1)
         self._r_convs = [
-            _first_conv(rnet.conv1),
-            _weights(rnet.conv2),
+            self._r_first.reordered(*_weights(rnet.conv2)),
             _weights(rnet.conv3),
         ]
         self._r_alphas = _alphas(rnet, 4)
@@ -61,9 +60,9 @@ class MtcnnNets:
         self._r_head = _joined(rnet.fc5_1, rnet.fc5_2)
 
         onet = _load(ONet, "onet")
+        self._o_first = _Pooled(onet.conv1, onet.prelu1)
         self._o_convs = [
-            _first_conv(onet.conv1),
-            _weights(onet.conv2),
+            self._o_first.reordered(*_weights(onet.conv2)),
             _weights(onet.conv3),
             _weights(onet.conv4),
         ]
@@ -81,10 +80,9 @@ class MtcnnNets:
             Offsets f32 [N, h', w', 4] and logits f32 [N, h', w'], where
             h' = ceil((h - 2) / 2) - 4 and w' likewise.
         """
-        x = _prelu(_conv(pixels, *self._p_convs[0]), self._p_alphas[0])
-        x = tf.nn.max_pool2d(x, 2, 2, "SAME")
+        x = self._p_first(pixels, 2)
+        x = _prelu(_conv(x, *self._p_convs[0]), self._p_alphas[0])
         x = _prelu(_conv(x, *self._p_convs[1]), self._p_alphas[1])
-        x = _prelu(_conv(x, *self._p_convs[2]), self._p_alphas[2])
         return _split(_conv(x, *self._p_head))
 
     def rnet(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -96,12 +94,11 @@ class MtcnnNets:
         Returns:
             Offsets f32 [M, 4] and logits f32 [M].
         """
-        x = _prelu(_conv(pixels, *self._r_convs[0]), self._r_alphas[0])
-        x = tf.nn.max_pool2d(x, 3, 2, "SAME")
-        x = _prelu(_conv(x, *self._r_convs[1]), self._r_alphas[1])
+        x = self._r_first(pixels, 3)
+        x = _prelu(_conv(x, *self._r_convs[0]), self._r_alphas[0])
         x = tf.nn.max_pool2d(x, 3, 2, "VALID")
-        x = _prelu(_conv(x, *self._r_convs[2]), self._r_alphas[2])
-        x = _prelu(_dense(_flat(x), *self._r_dense), self._r_alphas[3])
+        x = _prelu(_conv(x, *self._r_convs[1]), self._r_alphas[1])
+        x = _prelu(_dense(_flat(x), *self._r_dense), self._r_alphas[2])
         return _split(_dense(x, *self._r_head))
 
     def onet(self, pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -113,15 +110,55 @@ class MtcnnNets:
         Returns:
             Offsets f32 [M, 4] and logits f32 [M].
         """
-        x = _prelu(_conv(pixels, *self._o_convs[0]), self._o_alphas[0])
-        x = tf.nn.max_pool2d(x, 3, 2, "SAME")
-        x = _prelu(_conv(x, *self._o_convs[1]), self._o_alphas[1])
+        x = self._o_first(pixels, 3)
+        x = _prelu(_conv(x, *self._o_convs[0]), self._o_alphas[0])
         x = tf.nn.max_pool2d(x, 3, 2, "VALID")
-        x = _prelu(_conv(x, *self._o_convs[2]), self._o_alphas[2])
+        x = _prelu(_conv(x, *self._o_convs[1]), self._o_alphas[1])
         x = tf.nn.max_pool2d(x, 2, 2, "SAME")
-        x = _prelu(_conv(x, *self._o_convs[3]), self._o_alphas[3])
-        x = _prelu(_dense(_flat(x), *self._o_dense), self._o_alphas[4])
+        x = _prelu(_conv(x, *self._o_convs[2]), self._o_alphas[2])
+        x = _prelu(_dense(_flat(x), *self._o_dense), self._o_alphas[3])
         return _split(_dense(x, *self._o_head))
+
+
+class _Pooled:
+    """A network's first convolution, PReLU and max pooling, of pixels.
+
+    Over a window, the largest PReLU of slope a >= 0 is the PReLU of the
+    largest x. One of a < 0 is max(x, a * x), and so the larger of the largest x
+    and the largest a * x. The convolution gives both, and all else happens on
+    the pooled maps, a quarter as large. In PNet the 10 channels become 16,
+    which take no longer: a vector of AVX-512 holds 16. Measured, convolution to
+    pooling takes .55 to .8 of the time.
+
+    Its channels come in another order: those of negative slope last.
+    """
+
+    def __init__(self, conv, prelu):
+        kernel, bias = _first_conv(conv)
+        alpha = _slopes(prelu)
+        plain, bent = np.flatnonzero(alpha >= 0), np.flatnonzero(alpha < 0)
+        self._order = np.concatenate([plain, bent])
+        self._slopes = alpha[plain]
+        self._kernel = np.concatenate(
+            [kernel[..., self._order], kernel[..., bent] * alpha[bent]], -1
+        )
+        self._bias = np.concatenate(
+            [bias[self._order], bias[bent] * alpha[bent]]
+        )
+
+    def reordered(self, kernel, bias) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the next convolution for our order of channels."""
+        return kernel[:, :, self._order], bias
+
+    def __call__(self, pixels, side: int):
+        x = _conv(pixels, self._kernel, self._bias)
+        x = tf.nn.max_pool2d(x, side, 2, "SAME")
+        count, total = len(self._slopes), len(self._order)
+        plain = x[..., :count]
+        # Slopes above 1 occur here: no maximum of two.
+        plain += (self._slopes - np.float32(1)) * tf.minimum(plain, 0.0)
+        bent = tf.maximum(x[..., count:total], x[..., total:])
+        return tf.concat([plain, bent], -1)
 
 
 def _load(network: Callable, name: str):
@@ -148,8 +185,12 @@ def _weights(layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _alphas(model, count: int) -> list[np.ndarray]:
-    layers = [getattr(model, f"prelu{i + 1}") for i in range(count)]
-    return [layer.alpha.numpy().reshape(-1) for layer in layers]
+    """Returns the slopes of the PReLUs after the first, up to `count`."""
+    return [_slopes(getattr(model, f"prelu{i}")) for i in range(2, count + 1)]
+
+
+def _slopes(layer) -> np.ndarray:
+    return layer.alpha.numpy().reshape(-1)
 
 
 def _first_conv(layer) -> tuple[np.ndarray, np.ndarray]:
@@ -181,9 +222,8 @@ def _dense(x, kernel, bias):
 
 
 def _prelu(x, alpha):
-    # Many slopes are negative, so this cannot be max(x, alpha * x), nor can it
-    # move behind the max pooling.
-    return x + (alpha - np.float32(1)) * tf.minimum(x, 0.0)
+    """Scales what is negative by slopes of at most 1, negative ones too."""
+    return tf.maximum(x, alpha * x)
 
 
 def _flat(x):

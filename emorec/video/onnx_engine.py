@@ -51,7 +51,7 @@ def crop_and_resize(
     """Does what `tf.image.crop_and_resize` does, bilinear, grey outside.
 
     Args:
-        frames: f32 [N, h, w, 3].
+        frames: uint8 or f32 [N, h, w, 3].
         corners: f32 [M, 4], y0, x0, y1, x1 as shares of h - 1 and w - 1.
         index: int32 [M], each box's frame.
         size: Side of the crops, 2 or more.
@@ -78,8 +78,8 @@ def _crop(frames, corners, index, crops):
     def row(number):
         # Pixels of a row of samples, [M, size, size, 3], between two columns.
         start = ((first + number) * width)[:, :, None]
-        a = pixels.take(start + left[:, None], axis=0)
-        b = pixels.take(start + right[:, None], axis=0)
+        a = pixels.take(start + left[:, None], axis=0).astype(np.float32)
+        b = pixels.take(start + right[:, None], axis=0).astype(np.float32)
         b -= a
         b *= x[:, None, :, None]
         b += a

@@ -41,6 +41,32 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     )
 
 
+def match(a: np.ndarray, b: np.ndarray, least: float) -> list[tuple[int, int]]:
+    """Pairs boxes that overlap, the best pair first, each box once at most.
+
+    Args:
+        a: float [N, 4], x0, y0, x1, y1.
+        b: float [M, 4].
+        least: Least intersection over union of a pair.
+
+    Returns:
+        Indices into `a` and `b`. Of equal overlaps the earlier of `a` is
+        taken, then the earlier of `b`.
+    """
+    ious = iou_matrix(a, b)
+    pairs, used_a, used_b = [], set(), set()
+    # A stable sort, for that order.
+    for flat in np.argsort(-ious, axis=None, kind="stable"):
+        i, j = divmod(int(flat), ious.shape[1])
+        if ious[i, j] < least:
+            break
+        if i not in used_a and j not in used_b:
+            used_a.add(i)
+            used_b.add(j)
+            pairs.append((i, j))
+    return pairs
+
+
 def _area(boxes):
     return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=-1)
 
@@ -83,15 +109,7 @@ class Tracker:
         ids: list[int | None] = [None] * len(boxes)
         if not len(boxes) or not self._live:
             return ids
-        ious = iou_matrix(np.stack([t.box for t in self._live]), boxes)
-        taken = set()
-        # A stable sort: equal overlaps go to the older track, then to the
-        # earlier box.
-        for flat in np.argsort(-ious, axis=None, kind="stable"):
-            t, i = divmod(int(flat), len(boxes))
-            if ious[t, i] < self._config.min_iou:
-                break
-            if t not in taken and ids[i] is None:
-                taken.add(t)
-                ids[i] = self._live[t].id
+        last = np.stack([t.box for t in self._live])
+        for t, i in match(last, boxes, self._config.min_iou):
+            ids[i] = self._live[t].id
         return ids

@@ -20,7 +20,16 @@ ROWS = (
     ("video", "models"),
     ("data", "features"),
     ("training", "evaluation", "export"),
-    ("predict", "backends", "onnx_backend", "onnx_folder"),
+    (
+        "backends",
+        "onnx_backend",
+        "onnx_folder",
+        "predict",
+        "predict_crops",
+        "predict_cuts",
+        "predict_stages",
+        "predict_workers",
+    ),
     ("cli", "__main__"),
 )
 RANK = {part: i for i, row in enumerate(ROWS) for part in row}

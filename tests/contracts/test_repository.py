@@ -23,6 +23,9 @@ TOP = {
     "Makefile",
     ".ci",
     ".gitignore",
+    # Neither is part of the package.
+    "benchmarks",
+    "docs",
 }
 # About 300 lines is the rule; beyond this a file wants to be two. A test's
 # tables of cases may be longer.
@@ -31,6 +34,7 @@ MAX_LINES = {"tests": 500, "": 400}
 LONG_FILES = {"tests/data/test_manifest.py"}
 MAX_BYTES = 512 << 10
 TEXT = {".py", ".md", ".toml", ".lock", ".html", ".cfg", ".txt", ".yml", ""}
+TEXT |= {".json"}
 # Videos and weights never belong in the repository.
 DATA = {
     ".mp4",

@@ -173,7 +173,7 @@ def test_one_part_gives_several_kinds_in_one_pass(preset, no_weights, photos):
     for kind in kinds:
         assert together[kind].dtype == np.float32
         np.testing.assert_allclose(
-            together[kind], made.encode(photos, kind), rtol=1e-5, atol=1e-5
+            together[kind], made.encode(photos, kind), rtol=1e-4, atol=1e-4
         )
 
 

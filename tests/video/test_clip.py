@@ -15,7 +15,9 @@ from emorec.video.faces import Detections, FaceDetector
 from emorec.video.reader import Frame
 
 FPS = 8.0
-CONFIG = Config().override(["clip.crop_size=32", "detector.batch_frames=4"])
+CONFIG = Config().override(
+    ["clip.crop_size=32", "detector.batch_frames=4", "detector.detect_every=1"]
+)
 LEFT, RIGHT = (4, 4, 20, 24), (40, 4, 64, 30)
 
 
@@ -295,7 +297,8 @@ def test_crops_are_jpegs_of_the_configs_size_and_quality():
     assert c.context[0] == encode_jpeg(image, 95)
 
 
-def test_with_the_real_detector():
+@pytest.mark.parametrize("every", [1, 3])
+def test_with_the_real_detector(every):
     """A face that moves before a still scene, gone for the last frames."""
     photograph = skimage.data.astronaut()
     images = [
@@ -306,9 +309,9 @@ def test_with_the_real_detector():
         Frame(i, i, i / FPS, np.ascontiguousarray(image))
         for i, image in enumerate(images)
     ]
-    builder = ClipBuilder(
-        FaceDetector(CONFIG.detector), CONFIG, fps=FPS, window_frames=6
-    )
+    config = CONFIG.override([f"detector.detect_every={every}"])
+    detector = FaceDetector(config.detector)
+    builder = ClipBuilder(detector, config, fps=FPS, window_frames=6)
     found = list(builder.build(frames))
     assert overview(found) == [(0, 0, 6), (0, 1, 3)]
     assert found[1].frames_total == 6

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emorec.config import TrackConfig
-from emorec.video.tracks import Tracker, iou_matrix
+from emorec.video.tracks import Tracker, iou_matrix, match
 
 
 def box(x, y, side=10.0) -> np.ndarray:
@@ -134,3 +134,15 @@ def test_ids_do_not_depend_on_how_frames_arrive():
             again.append(tracker.update(i / 8, boxes))
     assert again == whole
     assert follow(frames[:30]) == whole[:30]
+
+
+def test_match_takes_the_best_pair_first_and_each_box_once():
+    a = np.stack([box(0, 0), box(3, 0), box(50, 0)])
+    b = np.stack([box(4, 0), box(0, 0), box(90, 0)])
+    assert match(a, b, 0.3) == [(0, 1), (1, 0)]
+    # Alone, the second would take the first's: 7 of 13.
+    assert match(a[1:], b[1:], 0.3) == [(0, 0)]
+    assert match(a[1:], b[1:], 0.6) == []
+    # Equal overlaps: the earlier one of the first, then of the second.
+    assert match(a[[0, 0]], b[[1, 1]], 0.3) == [(0, 0), (1, 1)]
+    assert match(a, b[:0], 0.3) == match(a[:0], b, 0.3) == []
