@@ -12,6 +12,24 @@ STAGES = {
     "video": "one core, signature `video` in a session",
 }
 MANIFEST = "memory of a manifest's row and its plan"
+TRAINING = "training, T 32, batch 32"
+# What docs/scaling.md takes from the results: key -> (row, the row's detail
+# or None for our figure, unit, what it is).
+FIGURES = {
+    "prepare": (STAGES["prepare"], None, "clips/s", "video to record"),
+    "features": (STAGES["features"], None, "clips/s", "record to features"),
+    "video": (STAGES["video"], None, "clips/s", "the `video` signature"),
+    "training": (TRAINING, None, "clips/s", "training from features"),
+    "training_cores": (TRAINING, "ours_cores", "cores", "that this kept busy"),
+    "record_kb": (STAGES["prepare"], "ours_kb_a_clip", "KB", "a clip's record"),
+    "feature_kb": (
+        STAGES["features"],
+        "ours_kb_a_clip",
+        "KB",
+        "a clip's features",
+    ),
+    "manifest_kb": (MANIFEST, None, "KB", "memory of a manifest's row"),
+}
 
 
 def rows(bench: Bench) -> Iterator[Row]:

@@ -9,11 +9,12 @@ enters. A test holds that the page is what this computes.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 
 from benchmarks import scaling_page
-from benchmarks.capacity import ROWS
+from benchmarks.capacity import FIGURES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -78,7 +79,9 @@ class Stage:
         what: Its name.
         engine: What spreads it over machines.
         core_s: Core-seconds a clip, measured.
-        cores: Cores that are busy all day, or at the peak.
+        cores: Cores that are needed all day; of training while it lasts, of
+            serving at the peak.
+        machines: Of `worker_cores` cores.
         dollars: A day.
     """
 
@@ -86,6 +89,7 @@ class Stage:
     engine: str
     core_s: float
     cores: float
+    machines: int
     dollars: float
 
 
@@ -99,6 +103,7 @@ class Need:
     feature_gb: float
     storage_dollars: float
     gpus: float
+    gpu_dollars: float
     training_hours: float
     shards: int
     limits: tuple[Limit, ...]
@@ -111,19 +116,21 @@ def measured(results: list[dict]) -> dict[str, float]:
         results: The objects of `results.json`.
 
     Returns:
-        Key of `capacity.ROWS` -> our figure, in the row's unit.
+        Key of `capacity.FIGURES` -> the figure.
 
     Raises:
         SystemExit: One is absent or was not run.
     """
-    found = {row["name"]: row.get("ours") for row in results}
+    rows = {row["name"]: row for row in results}
     made = {}
-    for key, (name, _) in ROWS.items():
-        if found.get(name) is None:
+    for key, (name, detail, _, _) in FIGURES.items():
+        row = rows.get(name, {})
+        found = row.get("detail", {}).get(detail) if detail else row.get("ours")
+        if found is None:
             raise SystemExit(
-                f"{RESULTS}: has no figure of {name!r}; run `make bench`"
+                f"{RESULTS.name} has no figure of {name!r}; run `make bench`"
             )
-        made[key] = float(found[name])
+        made[key] = float(found)
     return made
 
 
@@ -147,15 +154,12 @@ def need(
         shard_rows: `data.shard_rows`.
     """
     stages = (
-        _steady(
-            "preparation", "Beam workers", 1 / rates["prepare"], clips, given
-        ),
-        _steady(
-            "features", "Beam workers", 1 / rates["features"], clips, given
-        ),
+        _steady("preparation", 1 / rates["prepare"], clips, given),
+        _steady("features", 1 / rates["features"], clips, given),
         _training(clips, rates, given),
         _serving(clips, rates, given),
     )
+    gpus = stages[1].cores / given["gpu_cores"]
     record_gb = clips * rates["record_kb"] / 1e6
     feature_gb = clips * rates["feature_kb"] / 1e6
     kept = (record_gb + feature_gb) * given["days"]
@@ -166,39 +170,44 @@ def need(
         record_gb=record_gb,
         feature_gb=feature_gb,
         storage_dollars=kept * given["gb_month"] / 30,
-        gpus=stages[1].cores / given["gpu_cores"],
+        gpus=gpus,
+        gpu_dollars=gpus * 24 * given["gpu_hour"],
         training_hours=hours,
         shards=-(-clips // shard_rows),
         limits=_limits(clips, rates, given, shard_rows, hours),
     )
 
 
-def _steady(what, engine, core_s, clips, given) -> Stage:
+def _stage(what, engine, core_s, cores, hours, given) -> Stage:
+    return Stage(
+        what,
+        engine,
+        core_s,
+        cores,
+        math.ceil(cores / given["worker_cores"]),
+        cores * hours * given["core_hour"],
+    )
+
+
+def _steady(what, core_s, clips, given) -> Stage:
     cores = clips * core_s / DAY / given["utilisation"]
-    return Stage(what, engine, core_s, cores, cores * 24 * given["core_hour"])
+    return _stage(what, "Beam workers", core_s, cores, 24, given)
 
 
 def _training(clips, rates, given) -> Stage:
     core_s = given["epochs"] * rates["training_cores"] / rates["training"]
-    busy = clips * core_s / 3600 / given["utilisation"]
-    return Stage(
-        "training",
-        "tf.distribute",
-        core_s,
-        busy / given["window"],
-        busy * given["core_hour"],
+    hours = clips * core_s / 3600 / given["utilisation"]
+    cores = hours / given["window"]
+    return _stage(
+        "training", "tf.distribute", core_s, cores, given["window"], given
     )
 
 
 def _serving(clips, rates, given) -> Stage:
     core_s = 1 / rates["video"]
     cores = clips * core_s / DAY * given["peak"] / given["utilisation"]
-    return Stage(
-        "serving, `video`",
-        "TF Serving replicas",
-        core_s,
-        cores,
-        cores * 24 * given["core_hour"],
+    return _stage(
+        "serving, `video`", "TF Serving replicas", core_s, cores, 24, given
     )
 
 
@@ -255,7 +264,7 @@ def page(results: list[dict], shard_rows: int) -> str:
     """Returns the text of docs/scaling.md."""
     rates, given = measured(results), assumed()
     needs = [need(clips, rates, given, shard_rows) for clips in SIZES]
-    return scaling_page.render(rates, ROWS, ASSUMED, needs, shard_rows)
+    return scaling_page.render(rates, FIGURES, ASSUMED, needs, shard_rows)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The page docs/scaling.md: tables of what `scaling` computed."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 _INTRO = """\
@@ -19,7 +20,7 @@ costs less than this; 1080p costs more to decode.
 
 def render(
     rates: Mapping[str, float],
-    names: Mapping[str, tuple[str, str]],
+    figures: Mapping[str, tuple[str, str | None, str, str]],
     assumed: Mapping[str, tuple[float, str, str]],
     needs: Sequence,
     shard_rows: int,
@@ -29,7 +30,7 @@ def render(
 
     Args:
         rates: Measured figures by key.
-        names: Key -> (what it is, unit).
+        figures: See `capacity.FIGURES`.
         assumed: Key -> (value, unit, what it is).
         needs: A `scaling.Need` for each size.
         shard_rows: `data.shard_rows`.
@@ -39,7 +40,10 @@ def render(
     parts.append(
         _table(
             ("what", "figure"),
-            ((what, f"{rates[k]:.3g} {u}") for k, (what, u) in names.items()),
+            (
+                (what, f"{_figure(rates[key])} {unit}")
+                for key, (_, _, unit, what) in figures.items()
+            ),
         )
     )
     parts.append("## Assumed\n")
@@ -62,27 +66,41 @@ def _size(found, shard_rows) -> list[str]:
     return [
         f"## {found.clips:,} clips a day\n",
         _table(
-            ("stage", "spread by", "core-s a clip", "cores", "$ a day"),
+            (
+                "stage",
+                "spread by",
+                "core-s a clip",
+                "cores",
+                "machines",
+                "$ a day",
+            ),
             (
                 (
                     s.what,
                     s.engine,
                     f"{s.core_s:.3g}",
                     _count(s.cores),
+                    _count(s.machines),
                     _count(s.dollars),
                 )
                 for s in found.stages
             ),
         ),
-        f"Training on the day's features takes {_count(found.training_hours)} "
-        f"hours on one machine like this one. The CNNs of the features stage "
-        f"would keep {_count(found.gpus)} of the assumed GPUs busy instead of "
-        f"its cores. {found.shards:,} shards of {shard_rows} rows.\n",
-        f"Storage: records {_bytes(found.record_gb)} a day, features "
-        f"{_bytes(found.feature_gb)}; kept for the assumed days they cost "
-        f"${_count(found.storage_dollars)} a day. Features alone cost "
-        f"{found.feature_gb / found.record_gb:.0%} of the space: train from "
-        "them, and keep the records of what is labelled.\n",
+        _paragraph(
+            f"Training takes {_count(found.training_hours)} hours on one "
+            "machine like the one that was measured. With GPUs for the "
+            f"features, {_count(found.gpus)} of the assumed ones would be "
+            f"busy, at ${_count(found.gpu_dollars)} a day, instead of the "
+            f"cores. There are {found.shards:,} shards of {shard_rows} rows."
+        ),
+        _paragraph(
+            f"Storage: records {_bytes(found.record_gb)} a day, features "
+            f"{_bytes(found.feature_gb)}; kept as assumed, they cost "
+            f"${_count(found.storage_dollars)} a day. Features alone take "
+            f"{found.feature_gb / found.record_gb:.0%} of the space of the "
+            "records: keep those, and of the records what may be trained "
+            "with another encoder."
+        ),
         "What does not fit one machine, or one process, most loaded first:\n",
         _table(
             ("what", "needed", "there is", "load", "then"),
@@ -91,7 +109,7 @@ def _size(found, shard_rows) -> list[str]:
                     limit.what,
                     _amount(limit.needed, limit.unit),
                     _amount(limit.bound, limit.unit),
-                    f"{limit.load:.2g}",
+                    _count(limit.load),
                     limit.remedy if limit.load > 1 else "fits",
                 )
                 for limit in found.limits
@@ -101,11 +119,15 @@ def _size(found, shard_rows) -> list[str]:
     ]
 
 
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, 79) + "\n"
+
+
 def _bottleneck(limits) -> str:
     first = limits[0]
     if first.load <= 1:
         return "none; one machine does it."
-    return f"{first.what}, {first.load:.2g} times what there is."
+    return f"{first.what}, {_count(first.load)} times what there is."
 
 
 _END = """\
@@ -126,16 +148,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
-    text = _count(value) if value >= 10 else f"{value:g}"
     if unit == "$":
-        return f"${text}"
-    return f"{text} {unit}".strip()
+        return f"${value:.2f}"
+    return f"{_count(value)} {unit}".strip()
 
 
 def _count(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:.2g}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _bytes(gb: float) -> str:
