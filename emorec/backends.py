@@ -28,6 +28,7 @@ class LocalBackend:
         # Called as it is, a recurrent network of 32 steps takes 140 ms, and
         # 4 ms so; tracing takes as long as one such call. XLA would need 1.4
         # ms, after half a second for each new length.
+        self._is_warm = False
         self._network = tf.function(
             lambda inputs: bundle.model(inputs, training=False),
             input_signature=[
@@ -39,6 +40,17 @@ class LocalBackend:
                 }
             ],
         )
+
+    def warm_up(self) -> None:
+        if self._is_warm:
+            return
+        self._is_warm = True
+        size = self.config.clip.crop_size
+        picture = np.zeros((1, size, size, 3), np.uint8)
+        made = {}
+        for stream, encoder in self._bundle.encoders.items():
+            made |= self._answers(stream, encoder, picture)
+        self._answer(made, 1)
 
     def predict(self, clips: Sequence[Clip]) -> list[predict.Answer]:
         made = {}
@@ -79,6 +91,9 @@ class LocalBackend:
         # By OpenCV: `records.decode_jpegs` gives the same pixels, and takes
         # five times as long outside of a graph.
         images = decode_jpegs(jpegs, self.config.clip.crop_size)
+        return self._answers(stream, encoder, images)
+
+    def _answers(self, stream, encoder, images) -> dict[str, np.ndarray]:
         answers = encoder.encode_kinds(
             images,
             encoders.kinds_of(self._bundle.inputs, stream),
@@ -131,6 +146,9 @@ class SavedModelBackend:
             outputs.get("attention"),
             [c.frames_with_face for c in clips],
         )
+
+    def warm_up(self) -> None:
+        """Nothing: an answer to a made-up clip would take as long."""
 
     def serving_default(self, examples: list[bytes]) -> np.ndarray:
         """Probabilities f32 [B, K] for serialized records of frames."""

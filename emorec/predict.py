@@ -65,6 +65,9 @@ class Backend(Protocol):
     def predict(self, clips: Sequence[Clip]) -> list[Answer]:
         """Answers for clips with one frame or more each."""
 
+    def warm_up(self) -> None:
+        """Does what its first answer would wait for, as far as it pays."""
+
 
 def parse_description(description: dict) -> tuple[Config, LabelSet]:
     """Returns the config and labels of a `describe` answer.
@@ -226,6 +229,8 @@ def predict_videos(
     done = 0
     last = None  # The latest result of a video whose end is not known yet.
     with Cutter(paths, backend.config, detector, people) as cutter:
+        # While the first frames are decoded and searched.
+        backend.warm_up()
         for batch in cutter.batches():
             for cut, answer in _answered(batch, backend):
                 if cut.clip is not None:

@@ -63,6 +63,9 @@ class ServerBackend:
         self.config, self.labels = predict.parse_description(self.description)
         self._streams = self.description["streams"]
 
+    def warm_up(self) -> None:
+        """Nothing: that is the server's to do, before it serves."""
+
     def predict(self, clips: Sequence[Clip]) -> list[predict.Answer]:
         outputs = self._client.jpegs(
             *(

@@ -26,6 +26,9 @@ class ToyBackend:
         self.config = Config().override(assignments)
         self.asked = []
 
+    def warm_up(self):
+        pass
+
     def predict(self, clips):
         self.asked.append([c.frames_with_face for c in clips])
         return [
