@@ -46,8 +46,8 @@ def here(capsys):
             ["--workers", "none"],
         ),
         (
-            ["prepare", "--manifest=x", "--output_dir=y", "--workers=0"],
-            ["--workers", "0"],
+            ["prepare", "--manifest=x", "--output_dir=y", "--workers=-1"],
+            ["--workers", "-1"],
         ),
         (
             ["prepare", "--manifest=x", "--output_dir=y", "--people=few"],
