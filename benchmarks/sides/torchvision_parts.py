@@ -2,8 +2,8 @@
 
 torchvision's wheels on PyPI are built for torch with CUDA; beside torch for
 processors they fail at import. Of it facenet-pytorch's MTCNN calls
-`batched_nms` alone (and `to_tensor`, where faces are cut out). The NumPy form
-takes under 5 % of its time (`seconds` counts it).
+`batched_nms` alone (and `to_tensor`, where faces are cut out). `seconds` counts
+the time of the NumPy form.
 """
 
 import sys
