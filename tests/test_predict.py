@@ -5,13 +5,13 @@ import json
 
 import numpy as np
 import pytest
+from testing.toy_prediction import ToyBackend
 from testing.videos import write_video
 
 from emorec import backends, predict
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
 from emorec.evaluation import batches
-from emorec.labels import LabelSet
 from emorec.training import bundle
 from emorec.video.clip import Clip
 from emorec.video.faces import FaceDetector
@@ -95,17 +95,8 @@ def test_backends_say_what_they_are(local, exported):
         assert backend.description["system"] == "caca_rnn_a"
 
 
-class Remembering:
-    """A backend of two labels that notes the sizes of what it is asked."""
-
-    labels = LabelSet("auto", ("calm", "glad"))
-
-    def __init__(self, *assignments):
-        self.config = Config().override(assignments)
-        self.asked = []
-
-    def warm_up(self):
-        pass
+class Remembering(ToyBackend):
+    """A backend that notes the sizes of what it is asked, and says "glad"."""
 
     def predict(self, clips):
         self.asked.append([c.frames_with_face for c in clips])

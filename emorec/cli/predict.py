@@ -109,21 +109,11 @@ def _videos(args: list[str]) -> list[str]:
 
 
 def _beneath(folder: str) -> list[str]:
-    from emorec.data.video_folder import ENDINGS
+    from emorec.data import video_folder
 
-    def fail(error):
-        raise EmorecError(
-            f"{error.filename}: cannot be read ({error.strerror}); make it "
-            "readable or name the videos"
-        ) from error
-
-    paths = (
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder, onerror=fail)
-        for name in names
-        if os.path.splitext(name)[1].lower() in ENDINGS
+    return sorted(
+        video_folder.beneath(folder, "make it readable or name the videos")
     )
-    return sorted(filter(os.path.isfile, paths))
 
 
 def _start(

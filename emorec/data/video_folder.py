@@ -18,6 +18,31 @@ _MAX_TOLD = 4
 _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
+def beneath(folder: str, remedy: str) -> Iterator[str]:
+    """Yields the paths with a video's ending, a folder's before its folders'.
+
+    Args:
+        folder: Linked folders in it are not searched.
+        remedy: What an error tells the user to do.
+
+    Raises:
+        EmorecError: A folder in it cannot be read.
+    """
+
+    def fail(error):
+        raise EmorecError(
+            f"{error.filename}: cannot be read ({error.strerror}); {remedy}"
+        ) from error
+
+    for place, inner, names in os.walk(folder, onerror=fail):
+        inner.sort()
+        for name in sorted(names):
+            path = os.path.join(place, name)
+            ending = os.path.splitext(name)[1].lower()
+            if ending in ENDINGS and os.path.isfile(path):
+                yield path
+
+
 class VideoFolder:
     """The files with a video's ending (`ENDINGS`) beneath a folder.
 
@@ -40,7 +65,7 @@ class VideoFolder:
         # case, with and without the ending.
         self._by_name = defaultdict(list)
         self._by_stem = defaultdict(list)
-        for path in self._walk():
+        for path in beneath(self._folder, "make it readable or move it away"):
             if len(self) >= MAX_VIDEOS:
                 raise EmorecError(
                     f"{folder}: more than {MAX_VIDEOS} videos; give a folder "
@@ -96,21 +121,6 @@ class VideoFolder:
             )
         self._check(hits[0])
         return hits[0]
-
-    def _walk(self) -> Iterator[str]:
-        def fail(error):
-            raise EmorecError(
-                f"{error.filename}: cannot be read ({error.strerror}); make "
-                "it readable or move it away"
-            ) from error
-
-        for folder, inner, names in os.walk(self._folder, onerror=fail):
-            inner.sort()
-            for name in sorted(names):
-                path = os.path.join(folder, name)
-                ending = os.path.splitext(name)[1].lower()
-                if ending in ENDINGS and os.path.isfile(path):
-                    yield path
 
     def _add(self, path: str):
         relative = os.path.relpath(path, self._folder)
