@@ -255,7 +255,13 @@ def _limits(clips, rates, given, shard_rows, hours) -> tuple[Limit, ...]:
 def main() -> None:
     from emorec.config import DataConfig
 
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise SystemExit(
+            f"{RESULTS.name} cannot be read ({e}); run `make bench`"
+        ) from e
+    PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(page(results, DataConfig.shard_rows), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 
