@@ -4,6 +4,7 @@
 #                              (WORKERS=1: in one process)
 # make bench [QUICK=1]         measures us and the peers, in turn (QUICK: under
 #                              2 minutes; ONLY=group, CLIPS=folder, MODEL=folder)
+# make docs                    builds the documentation into build/site
 # make setup                   only sets up: .venv from requirements.lock
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -18,7 +19,7 @@ READY := $(VENV)/ready
 unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 
-.PHONY: demo test test-all bench setup lint clean
+.PHONY: demo test test-all bench docs setup lint clean
 
 demo: $(READY)
 	@$(BIN)/emorec demo --output_dir=build/demo $(if $(VIDEO),--video="$(VIDEO)")
@@ -33,6 +34,9 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks.run $(if $(QUICK),--quick) \
 	  $(if $(ONLY),--only="$(ONLY)") $(if $(CLIPS),--clips="$(CLIPS)") \
 	  $(if $(MODEL),--model="$(MODEL)")
+
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
 
 lint: $(READY)
 	@$(BIN)/ruff check -q .

@@ -53,6 +53,14 @@ ONNX_RUNTIME = [
 ]
 # The charts of experiments and of the study of raters.
 CHARTS = ["matplotlib>=3.10,<3.11"]
+# Predictions as CSV and Parquet tables, and as data frames.
+TABLES = ["pandas>=1.5,<3", "pyarrow>=10"]
+# The web page of `emorec ui`.
+UI = [
+    "gradio>=6.31,<7",
+    "pandas>=1.5,<3",
+    "matplotlib>=3.10,<3.11",
+]
 # Label files that come as spreadsheets.
 XLSX = ["openpyxl>=3.1,<4"]
 # To compile the pipeline for Kubeflow and Vertex. Newer ones ask for another
@@ -78,7 +86,14 @@ TEST = [
     "flask>=3",
     "flask-cors>=5",
     "py-partiql-parser>=0.6",
+    # Drives the browser that the page is tested in.
+    "playwright>=1.65,<2",
+    "nbconvert>=7",
+    "ipykernel>=7",
 ]
+
+# The site of `docs`.
+DOCS = ["mkdocs-material>=9.8,<10", "mkdocstrings[python]>=1,<2"]
 
 setuptools.setup(
     name="emorec",
@@ -96,6 +111,7 @@ setuptools.setup(
     ),
     package_data={
         "emorec.evaluation": ["templates/*.html"],
+        "emorec.ui": ["static/*"],
         "serving.configs": ["*.md"],
         "serving.deploy": ["templates/*.j2"],
         "tfx_pipeline": ["schema/*.pbtxt", "Dockerfile*"],
@@ -113,12 +129,25 @@ setuptools.setup(
         "onnx": ONNX,
         "onnx-runtime": ONNX_RUNTIME,
         "charts": CHARTS,
+        "tables": TABLES,
+        "ui": UI,
+        "docs": DOCS,
         "xlsx": XLSX,
         "sample": SAMPLE,
         "kfp": KFP,
         "s3": S3,
         "test": TEST,
-        "all": [*TENSORFLOW, *VIDEO, *SERVING, *ONNX, *CHARTS, *XLSX, *SAMPLE],
+        "all": [
+            *TENSORFLOW,
+            *VIDEO,
+            *SERVING,
+            *ONNX,
+            *CHARTS,
+            *TABLES,
+            *UI,
+            *XLSX,
+            *SAMPLE,
+        ],
     },
     entry_points={"console_scripts": ["emorec=emorec.cli.main:main"]},
 )

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench, Side
+from benchmarks.detection import bfloat16_missing
 from benchmarks.rows import Row, compared
 
+BFLOAT16 = "features.bfloat16=true"
 PREDICT = "benchmarks.sides.ours_predict"
 FER = "fer 25.10.3, Haar, every third frame"
 FER_MTCNN = "fer 25.10.3, MTCNN, every third frame"
@@ -26,16 +28,31 @@ def rows(bench: Bench) -> Iterator[Row]:
     """Yields the rows of whole predictions in a warm process."""
     model = str(bench.material.model)
     note = {"model": bench.material.model_note}
-    video = str(bench.material.video(6 if bench.quick else 20))
+    video = str(bench.material.video(6 if bench.quick else 60))
     name = "end to end, warm, 640x360, 8 frames a second"
+    ours = {"model": model, "video": video}
+    sides = {
+        "ours": Side(PREDICT, ours),
+        "fer": fer_side(video),
+        "fer_mtcnn": fer_side(video, mtcnn=True),
+    }
+    faster = []
+    if not bfloat16_missing():
+        sides["bfloat16"] = Side(PREDICT, {**ours, "settings": [BFLOAT16]})
+        faster = [
+            {
+                "name": f"{name}: --bfloat16",
+                "ours": "bfloat16",
+                "peer": "fer",
+                "peer_name": FER,
+                "detail": note,
+            }
+        ]
     yield from bench.table(
         "frames/s",
-        {
-            "ours": Side(PREDICT, {"model": model, "video": video}),
-            "fer": fer_side(video),
-            "fer_mtcnn": fer_side(video, mtcnn=True),
-        },
+        sides,
         [
+            *faster,
             {
                 "name": name,
                 "ours": "ours",
@@ -51,6 +68,7 @@ def rows(bench: Bench) -> Iterator[Row]:
                 "peer_name": FER_MTCNN,
             },
         ],
+        rounds=None if bench.quick else 4,
     )
     short = str(bench.material.video(3))
     yield bench.pair(

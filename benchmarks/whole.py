@@ -54,12 +54,23 @@ def side_words(side: Side) -> list[str]:
 
 def _analysed(bench) -> int:
     """Counts the frames that the last `emorec predict` analysed."""
-    windows = {}
+    windows = {
+        (found["video"], found["start"]): found["frames"]
+        for found in _windows(bench)
+    }
+    return sum(windows.values())
+
+
+def _windows(bench) -> Iterator[dict]:
+    """Yields what the last `emorec predict` says of each window.
+
+    Not of whole videos, whose frames are those of their windows.
+    """
     output = bench.work / "results.jsonl"
     for line in output.read_text(encoding="utf-8").splitlines():
         found = json.loads(line)
-        windows[found["video"], found["start"]] = found["frames"]
-    return sum(windows.values())
+        if not found.get("whole"):
+            yield found
 
 
 def _commands(bench, name, unit, ours, peer, units, **words) -> Row:
@@ -187,9 +198,7 @@ def _full_hd(bench) -> Row:
 
 
 def _faces(bench) -> int:
-    output = bench.work / "results.jsonl"
-    lines = output.read_text(encoding="utf-8").splitlines()
-    return sum(json.loads(line)["frames_with_face"] for line in lines)
+    return sum(found["frames_with_face"] for found in _windows(bench))
 
 
 def _folder(bench) -> Iterator[Row]:

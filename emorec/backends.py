@@ -4,42 +4,61 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from emorec import predict
 from emorec.errors import ModelError
-from emorec.export import names, saved_model
-from emorec.features import encoders
+from emorec.evaluation import metrics as measures
+from emorec.export import names
+from emorec.features import detector, frozen
 from emorec.predict_crops import decode_jpegs
-from emorec.training import bundle as bundles
+from emorec.training import graphs
 from emorec.video.clip import Clip
+from emorec.video.engine import Engine
+
+if TYPE_CHECKING:
+    # Keras, without which graphs run.
+    from emorec.training.bundle import Bundle
 
 
 class LocalBackend:
-    """A trained model in this process."""
+    """A trained model in this process.
 
-    def __init__(self, bundle: bundles.Bundle):
-        self._bundle = bundle
-        self.config = bundle.config
-        self.labels = bundle.labels
-        self.description = bundle.describe()
-        # Called as it is, a recurrent network of 32 steps takes 140 ms, and
-        # 4 ms so; tracing takes as long as one such call. XLA would need 1.4
-        # ms, after half a second for each new length.
+    Args:
+        model: A `emorec.training.bundle.Bundle`, or the graphs of one.
+    """
+
+    def __init__(self, model: "Bundle | graphs.Graphs"):
+        if not isinstance(model, graphs.Graphs):
+            model = graphs.of(model)
+        self.config = model.config
+        self.labels = model.labels
+        self.description = model.description
+        self._networks = model.networks
         self._is_warm = False
-        self._network = tf.function(
-            lambda inputs: bundle.model(inputs, training=False),
-            input_signature=[
-                {
-                    name: tf.TensorSpec(
-                        [None, None, *given.shape[2:]], given.dtype, name
-                    )
-                    for name, given in bundle.model.input.items()
-                }
-            ],
-        )
+        self._runs: dict[str, frozen.Run] = {}
+
+    @property
+    def _streams(self) -> list[str]:
+        """The streams of which the network reads anything."""
+        return [s for s in self.description["streams"] if s in self._networks]
+
+    def _run(self, name: str) -> "frozen.Run":
+        """Returns what runs a network; the recurrent one stays in float32."""
+        if name not in self._runs:
+            wanted = name in self._streams and self.config.features.bfloat16
+            self._runs[name] = frozen.runner(
+                self._networks[name],
+                bfloat16=wanted and frozen.has_bfloat16(),
+            )
+        return self._runs[name]
+
+    def engine(self) -> Engine:
+        """Returns the networks of a face detector beside this model."""
+        return detector.engine()
 
     def warm_up(self) -> None:
         if self._is_warm:
@@ -48,14 +67,14 @@ class LocalBackend:
         size = self.config.clip.crop_size
         picture = np.zeros((1, size, size, 3), np.uint8)
         made = {}
-        for stream, encoder in self._bundle.encoders.items():
-            made |= self._answers(stream, encoder, picture)
+        for stream in self._streams:
+            made |= self._answers(stream, picture)
         self._answer(made, 1)
 
     def predict(self, clips: Sequence[Clip]) -> list[predict.Answer]:
         made = {}
-        for stream, encoder in self._bundle.encoders.items():
-            made |= self._encode(stream, encoder, clips)
+        for stream in self._streams:
+            made |= self._encode(stream, clips)
         answers, start = [], 0
         for clip in clips:
             end = start + clip.frames_with_face
@@ -75,32 +94,31 @@ class LocalBackend:
         """
         inputs = {name: values[None] for name, values in inputs.items()}
         inputs["mask"] = np.ones((1, count), bool)
-        outputs = self._network(
-            {
-                name: tf.constant(inputs[name])
-                for name in self._bundle.model.input
-            }
-        )
-        probabilities = tf.nn.softmax(outputs["logits"]).numpy()
-        attention = outputs.get("attention")
-        return predict.split_answers(probabilities, attention, [count])[0]
+        outputs = self._run(graphs.NETWORK)(inputs)
+        return predict.split_answers(
+            measures.softmax(outputs["logits"]),
+            outputs.get("attention"),
+            [count],
+        )[0]
 
-    def _encode(self, stream, encoder, clips) -> dict[str, np.ndarray]:
+    def _encode(self, stream, clips) -> dict[str, np.ndarray]:
         """Returns what the network reads of a stream, f32 [frames, ...]."""
         jpegs = [j for c in clips for j in getattr(c, stream)]
         # By OpenCV: `records.decode_jpegs` gives the same pixels, and takes
         # five times as long outside of a graph.
         images = decode_jpegs(jpegs, self.config.clip.crop_size)
-        return self._answers(stream, encoder, images)
+        return self._answers(stream, images)
 
-    def _answers(self, stream, encoder, images) -> dict[str, np.ndarray]:
-        answers = encoder.encode_kinds(
-            images,
-            encoders.kinds_of(self._bundle.inputs, stream),
-            self.config.features.batch_frames,
-            self.config.features.bfloat16,
-        )
-        return {f"{stream}_{kind}": v for kind, v in answers.items()}
+    def _answers(self, stream, images) -> dict[str, np.ndarray]:
+        run, size = self._run(stream), self.config.features.batch_frames
+        parts = [
+            run({frozen.IMAGES: images[i : i + size]})
+            for i in range(0, len(images), size)
+        ]
+        return {
+            f"{stream}_{kind}": np.concatenate([part[kind] for part in parts])
+            for kind in parts[0]
+        }
 
 
 class SavedModelBackend:
@@ -147,6 +165,10 @@ class SavedModelBackend:
             [c.frames_with_face for c in clips],
         )
 
+    def engine(self) -> Engine:
+        """Returns the networks of a face detector beside this model."""
+        return detector.engine()
+
     def warm_up(self) -> None:
         """Nothing: an answer to a made-up clip would take as long."""
 
@@ -164,6 +186,8 @@ def find_version(path: str | os.PathLike) -> pathlib.Path:
     Raises:
         ModelError: There is no SavedModel.
     """
+    from emorec.export import saved_model
+
     path = pathlib.Path(path)
     if (path / "saved_model.pb").is_file():
         return path

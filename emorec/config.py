@@ -51,9 +51,9 @@ class DetectorConfig:
         batch_frames: Frames that go through the networks together.
         max_faces: Most faces kept in one frame, the best scores first.
         detect_every: Frames whose number is a multiple of this are searched
-            for faces; between two of them each face is followed
-            (`emorec.video.follow`). 1 searches every frame. Up to three times
-            as many whole frames wait in memory.
+            for faces; the others only near those found, where nobody comes or
+            goes (`emorec.video.follow`). 1 searches every frame. Up to three
+            times as many whole frames wait in memory.
         follow_score: A frame is searched in full where a followed face scores
             less than this, 0 to 1.
         scene_cut: Mean difference of two frames' thumbnails, 0 to 255, above
@@ -65,9 +65,9 @@ class DetectorConfig:
     min_face_size: int = 32
     scale_factor: float = 0.709
     thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
-    batch_frames: int = 8
+    batch_frames: int = 16
     max_faces: int = 64
-    detect_every: int = 1
+    detect_every: int = 3
     follow_score: float = 0.95
     scene_cut: float = 25.0
 

@@ -16,8 +16,11 @@ from emorec.config import Config
 from emorec.errors import ModelError, VideoError
 from emorec.features import encoders
 from emorec.labels import LabelSet
-from emorec.predict_cuts import BATCH_CLIPS, Cut, Cutter
+from emorec.predict_cuts import BATCH_CLIPS, Cut, Cutter, Cutting, Windows
+from emorec.predict_sources import Sources
+from emorec.results import NO_FACE, Answer, Calibration, Result
 from emorec.video.clip import Clip
+from emorec.whole_video import WholeVideo
 
 __all__ = [
     "BATCH_CLIPS",
@@ -25,6 +28,7 @@ __all__ = [
     "Answer",
     "Backend",
     "Result",
+    "Windows",
     "padded",
     "parse_description",
     "predict_video",
@@ -33,20 +37,7 @@ __all__ = [
     "split_answers",
 ]
 
-NO_FACE = "no face found"
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """A backend's answer for one clip of n frames.
-
-    Attributes:
-        probabilities: float32 [K], sums to 1.
-        attention: float32 [n, n], or None where the system has none.
-    """
-
-    probabilities: np.ndarray
-    attention: np.ndarray | None
+_SOURCES = Sources()
 
 
 class Backend(Protocol):
@@ -67,6 +58,12 @@ class Backend(Protocol):
 
     def warm_up(self) -> None:
         """Does what its first answer would wait for, as far as it pays."""
+
+    def engine(self):
+        """Returns what a new `FaceDetector` runs its networks with.
+
+        None leaves it to the detector, which then takes TensorFlow.
+        """
 
 
 def parse_description(description: dict) -> tuple[Config, LabelSet]:
@@ -122,64 +119,6 @@ def split_answers(probabilities, attention, counts) -> list[Answer]:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One person in one clip of one video.
-
-    Attributes:
-        video: The video as it was asked for.
-        clip: The clip; None where the video could not be read.
-        answer: The answer; None where there is no face or an error.
-        labels: The label set.
-        error: Why the video could not be read, else None.
-        warning: What of the video could not be read, on its last result.
-    """
-
-    video: str
-    clip: Clip | None
-    answer: Answer | None
-    labels: LabelSet
-    error: str | None = None
-    warning: str | None = None
-
-    @property
-    def label(self) -> str | None:
-        """The most probable label, or None."""
-        if self.answer is None:
-            return None
-        return self.labels.names[int(self.answer.probabilities.argmax())]
-
-    def to_dict(self) -> dict:
-        """Returns the object that `emorec predict` writes."""
-        if self.error is not None:
-            return {"video": self.video, "error": self.error}
-        clip = self.clip
-        values = {
-            "video": self.video,
-            "track": clip.track if self.answer is not None else None,
-            "start": round(clip.start, 3),
-            "end": round(clip.end, 3),
-            "frames": clip.frames_total,
-            "frames_with_face": clip.frames_with_face,
-            "per_frame": [
-                {"time": round(float(t), 3), "box": np.round(b, 1).tolist()}
-                for t, b in zip(
-                    clip.times.tolist(), clip.boxes.astype(np.float64)
-                )
-            ],
-        }
-        if self.warning is not None:
-            values["warning"] = self.warning
-        if self.answer is None:
-            return {**values, "message": NO_FACE}
-        values["label"] = self.label
-        values["probabilities"] = {
-            name: round(float(p), 6)
-            for name, p in zip(self.labels.names, self.answer.probabilities)
-        }
-        return values
-
-
 def predict_video(
     path: str,
     backend: Backend,
@@ -187,7 +126,7 @@ def predict_video(
     *,
     people: str = "all",
 ) -> Iterator[Result]:
-    """Yields the results of one video, window by window, person by person.
+    """Yields one video's windows, one after the other, person by person.
 
     Args:
         path: The video.
@@ -202,7 +141,8 @@ def predict_video(
     for result in predict_videos([path], backend, detector, people=people):
         if result.error is not None:
             raise VideoError(result.error)
-        yield result
+        if not result.whole:
+            yield result
 
 
 def predict_videos(
@@ -211,42 +151,95 @@ def predict_videos(
     detector,
     *,
     people: str = "all",
-    progress: Callable[[int], None] = lambda done: None,
+    fps: float | None = None,
+    every: Windows | None = None,
+    threshold: float | None = None,
+    sources: Sources = _SOURCES,
+    progress: Callable[[float], None] = lambda done: None,
 ) -> Iterator[Result]:
     """Yields the results of several videos, in their order.
 
+    Of each video: a result a window and person; then, with `every` or for a
+    person in more than one window, one for the whole video (`Result.whole`).
     A bad one gives its error, after what could be read of it. Videos are
     decoded, searched and answered at once, in threads that end with the
     results; clips of several videos are answered together.
 
     Args:
-        paths: The videos.
-        backend: See `predict_video`, as for the others.
+        paths: The videos: files, addresses of remote ones, live sources; see
+            `emorec.predict_sources`, whose `expand` resolves folders.
+        backend: See `predict_video`, as for the next.
         detector: The same.
-        people: The same.
-        progress: Called with the number of videos that are done.
+        people: `all`, or `main` for the person seen most in each window; the
+            answer for the whole video is then one, of these windows, under
+            the first one's number.
+        fps: Frames analysed per second, in place of the config's.
+        every: Windows, in place of `clip.clip_frames` frames that adjoin.
+        threshold: Confidence below which a result is `uncertain`; by default
+            the model's.
+        sources: Bounds of remote and live videos.
+        progress: Called with the number of videos that are done: a whole
+            number when one ends, and one between for a part of a video.
+
+    Raises:
+        UsageError: A choice is out of bounds, or the windows do not fit the
+            rate.
     """
+    calibration = Calibration.of(backend.description, threshold)
+    cutting = Cutting(people, fps, every)
     done = 0
-    last = None  # The latest result of a video whose end is not known yet.
-    with Cutter(paths, backend.config, detector, people) as cutter:
+    video = _Video(cutting)
+    with Cutter(paths, backend.config, detector, cutting, sources) as cutter:
         # While the first frames are decoded and searched.
         backend.warm_up()
         for batch in cutter.batches():
             for cut, answer in _answered(batch, backend):
+                made = Result(
+                    cut.video,
+                    cut.clip,
+                    answer,
+                    backend.labels,
+                    error=cut.error,
+                    calibration=calibration,
+                )
                 if cut.clip is not None:
-                    if last is not None:
-                        yield last
-                    last = Result(cut.video, cut.clip, answer, backend.labels)
+                    yield from video.add(made)
+                    progress(done + min(cut.share, 0.99))
                     continue
-                if last is not None:
-                    yield dataclasses.replace(last, warning=cut.warning)
-                    last = None
+                yield from video.end(cut)
                 if cut.error is not None:
-                    yield Result(
-                        cut.video, None, None, backend.labels, error=cut.error
-                    )
+                    yield made
+                video = _Video(cutting)
                 done += 1
                 progress(done)
+
+
+class _Video:
+    """The results of one video on their way.
+
+    The latest is held back, as a warning of the video's end belongs to it.
+    """
+
+    def __init__(self, cutting: Cutting):
+        self._cutting = cutting
+        self._last: Result | None = None
+        self._whole = WholeVideo(main=cutting.people == "main")
+
+    def add(self, result: Result) -> Iterator[Result]:
+        """Takes a window's result; yields the one before it."""
+        if self._last is not None:
+            yield self._last
+        self._last = result
+        self._whole.add(result)
+
+    def end(self, end: Cut) -> Iterator[Result]:
+        """Yields the last result, then those for the whole video."""
+        if self._last is not None:
+            yield dataclasses.replace(self._last, warning=end.warning)
+        least = 1 if self._cutting.every else 2
+        for result in self._whole.results(end.frames_total):
+            if result.windows >= least:
+                yield result
 
 
 def _answered(batch, backend) -> Iterator[tuple[Cut, Answer | None]]:

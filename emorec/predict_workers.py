@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from emorec import predict
 from emorec.data import processes
 from emorec.errors import EmorecError
+from emorec.predict_cuts import Cutting
+from emorec.predict_sources import Sources
 
 # Videos that are given out to each worker, the one that it works on included:
 # it need not wait for the next.
@@ -32,7 +34,9 @@ class Job:
     Attributes:
         make: Gives a backend and a detector; is called once in each worker.
         workers: Processes.
-        people: See `predict.predict_video`.
+        cutting: See `predict.predict_videos`: the same choices.
+        threshold: See `predict.predict_videos`.
+        sources: The same; without a `stop`.
         pictures: Clips of each video that keep their crops and attention;
             the others come without, which are most of their bytes.
         tensorflow: Whether `make` needs TensorFlow.
@@ -40,7 +44,9 @@ class Job:
 
     make: Make
     workers: int
-    people: str = "all"
+    cutting: Cutting = dataclasses.field(default_factory=Cutting)
+    threshold: float | None = None
+    sources: Sources = dataclasses.field(default_factory=Sources)
     pictures: int = 0
     tensorflow: bool = True
 
@@ -83,6 +89,7 @@ class Workers:
         self,
         paths: Sequence[str],
         progress: Callable[[int], None] = lambda done: None,
+        ended: Callable[[int], None] = lambda told: None,
     ) -> Iterator[predict.Result]:
         """Yields the results as `predict.predict_videos` does.
 
@@ -90,6 +97,8 @@ class Workers:
             paths: The videos.
             progress: Called with the number of videos that are done, in
                 whatever order.
+            ended: Called with the number of videos whose results have all
+                been taken.
         """
         running, finished = {}, set()
         given = told = 0
@@ -114,6 +123,7 @@ class Workers:
                 os.unlink(self._file(told))
                 finished.remove(told)
                 told += 1
+                ended(told)
 
     def _file(self, number: int) -> str:
         return os.path.join(self._folder.name, str(number))
@@ -158,25 +168,20 @@ def _describe() -> dict:
 def _predict(path: str, file: str) -> None:
     """Writes the results of one video to a file."""
     backend, detector = _made()
-    left = _job.pictures
+    left, cutting = _job.pictures, _job.cutting
     with open(file, "wb") as f:
         for result in predict.predict_videos(
-            [path], backend, detector, people=_job.people
+            [path],
+            backend,
+            detector,
+            people=cutting.people,
+            fps=cutting.fps,
+            every=cutting.every,
+            threshold=_job.threshold,
+            sources=_job.sources,
         ):
-            if result.answer is not None and left:
+            if result.answer is not None and not result.whole and left:
                 left -= 1
             else:
-                result = _without_pictures(result)
+                result = result.without_pictures()
             pickle.dump(result, f)
-
-
-def _without_pictures(result: predict.Result) -> predict.Result:
-    """Returns a result that says the same and holds no crops."""
-    if result.answer is None:
-        return result
-    empty = (b"",) * result.clip.frames_with_face
-    return dataclasses.replace(
-        result,
-        clip=dataclasses.replace(result.clip, face=empty, context=empty),
-        answer=dataclasses.replace(result.answer, attention=None),
-    )

@@ -7,10 +7,12 @@ skipped with the reason; where it is present, a skipped one fails the run.
 
 import contextlib
 import gc
+import logging
 import os
 import pathlib
 import resource
 import sys
+from unittest import mock
 
 import pytest
 
@@ -22,6 +24,20 @@ TEST_DATA = pathlib.Path(
 # Set before any test imports TensorFlow: its C++ log drowns pytest's output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps the graphs of tests out of the user's cache."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    values = {
+        # The fonts that matplotlib found take it seconds to find again.
+        "MPLCONFIGDIR": str(home.expanduser() / "matplotlib"),
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+    }
+    with mock.patch.dict(os.environ, values):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +64,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker(
                 pytest.mark.skip(reason=f"no real data at {TEST_DATA}")
             )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol():
+    # `emorec pipeline run` quietens the process's log, which is its own to
+    # do: but not that of the tests that come after it here.
+    root = logging.getLogger()
+    level = root.level
+    try:
+        return (yield)
+    finally:
+        root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,7 @@ IN_HASH = {
     "detector.scale_factor": 0.5,
     "detector.thresholds": (0.5, 0.7, 0.8),
     "detector.max_faces": 3,
-    "detector.detect_every": 3,
+    "detector.detect_every": 2,
     "detector.follow_score": 0.9,
     "detector.scene_cut": 30.0,
     "tracks.min_iou": 0.5,

@@ -414,9 +414,9 @@ def alone(*args):
 
 def test_the_command_needs_no_tensorflow(onnx_dir, results, videos, tmp_path):
     page = tmp_path / "report.html"
-    done = alone(
-        "predict", *videos, f"--onnx={onnx_dir}", f"--report={page}", "--quiet"
-    )
+    # Nor to hide the faces of the report.
+    flags = [f"--report={page}", "--blur_faces", "--quiet"]
+    done = alone("predict", *videos, f"--onnx={onnx_dir}", *flags)
     assert done.returncode == 0, done.stderr
     assert "RANDOM frozen weights" in done.stderr
     assert done.stderr.splitlines()[-1] == "LOADED onnxruntime"
@@ -428,6 +428,9 @@ def test_the_command_needs_no_tensorflow(onnx_dir, results, videos, tmp_path):
         for name, p in a["probabilities"].items():
             assert b["probabilities"][name] == pytest.approx(p, abs=1e-4)
     assert page.read_text().count("data:image/jpeg;base64,") > 6
+    assert "The faces that were found in the pictures are hidden" in (
+        page.read_text()
+    )
 
 
 def test_the_command_names_what_is_wrong(tmp_path, videos):
@@ -442,7 +445,7 @@ def test_the_command_names_what_is_wrong(tmp_path, videos):
     assert done.returncode == 2
     assert done.stderr.splitlines()[0] == (
         "emorec predict: give exactly one of --model_dir, --saved_model, "
-        "--onnx, --server. Received: --model_dir, --onnx"
+        "--onnx, --server, --preset. Received: --model_dir, --onnx"
     )
 
 

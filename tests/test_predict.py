@@ -142,6 +142,7 @@ def test_without_a_face_no_backend_is_asked(detector, tmp_path):
         "end": 0.75,
         "frames": 6,
         "frames_with_face": 0,
+        "coverage": 0.0,
         "per_frame": [],
         "message": "no face found",
     }
@@ -188,11 +189,15 @@ def test_the_object_that_is_written():
         "end": 4.667,
         "frames": 5,
         "frames_with_face": 2,
+        "coverage": 0.4,
         "per_frame": [
             {"time": 4.0, "box": [1.0, 2.0, 3.0, 4.0]},
             {"time": 4.125, "box": [5.0, 6.0, 7.0, 9.0]},
         ],
         "label": "glad",
+        "confidence": 0.876543,
+        "calibrated": False,
+        "uncertain": False,
         "probabilities": {"calm": 0.123457, "glad": 0.876543},
     }
 

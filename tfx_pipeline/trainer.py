@@ -41,6 +41,7 @@ _CODE = (
     "emorec/config.py",
     "emorec/config_values.py",
     "emorec/data",
+    "emorec/evaluation/calibration.py",
     "emorec/evaluation/metrics.py",
     "emorec/export",
     "emorec/features",

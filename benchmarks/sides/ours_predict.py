@@ -7,11 +7,11 @@ def prepare(args: dict) -> Callable[[], dict]:
     """Loads a model as `emorec predict` does.
 
     Args:
-        args: `model`, `video`.
+        args: `model`, `video`; `settings` of its config, or none.
     """
     from benchmarks.sides import parts
 
-    backend = parts.backend(args["model"])
+    backend = parts.backend(args["model"], args.get("settings", ()))
     detector = parts.detector(backend.config)
 
     def run() -> dict:

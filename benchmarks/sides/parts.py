@@ -25,10 +25,11 @@ def bundle(model: str, settings=()):
 
 
 def detector(config):
-    """The detector of a config."""
+    """The detector of a config, as `emorec predict` makes it."""
+    from emorec.features import detector as networks
     from emorec.video.faces import FaceDetector
 
-    return FaceDetector(config.detector)
+    return FaceDetector(config.detector, networks.engine())
 
 
 def results(video: str, backend, detector) -> list:

@@ -60,6 +60,8 @@ _EXTRAS = {
     "skimage": "install emorec[sample]",
     "matplotlib": "install emorec[charts]",
     "openpyxl": "install emorec[xlsx]",
+    **dict.fromkeys(("pandas", "pyarrow"), "install emorec[tables]"),
+    "gradio": "install emorec[ui]",
     "kfp": "install emorec[kfp]",
     **dict.fromkeys(
         (

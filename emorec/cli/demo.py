@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import time
 from absl import flags
 
 import emorec
+from emorec import signals
 from emorec.cli import options
 from emorec.config import Config
 from emorec.data import sample_plan
@@ -47,7 +47,6 @@ _MARKER = "demo.json"
 _INPUTS = ("sample", "data")
 _RESULTS = ("model", "serving", "evaluation", "report", "logs")
 _READY_S = 120
-_STOP_S = 20
 
 
 def main(args: list[str]) -> int:
@@ -187,23 +186,26 @@ class _Demo:
     def serve(self):
         """Runs the server for the last stage; gives its address."""
         from serving.client.emotion_client import EmotionClient
+        from serving.server import external
 
-        port = _free_port()
+        port = external.free_port()
         with (
             open(self._logs / "serve.log", "w") as log,
             self._stage("serve") as say,
         ):
-            server = subprocess.Popen(
-                self._command(
-                    "serve",
-                    f"--port={port}",
-                    "--model_name=emotion",
-                    f"--model_base_path={self._base_path().resolve()}",
-                ),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            server = None
             try:
+                with signals.held():
+                    server = subprocess.Popen(
+                        self._command(
+                            "serve",
+                            f"--port={port}",
+                            "--model_name=emotion",
+                            f"--model_base_path={self._base_path().resolve()}",
+                        ),
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                    )
                 address = f"127.0.0.1:{port}"
                 with EmotionClient(address, model_name="emotion") as client:
                     self._wait_ready(client, server)
@@ -214,12 +216,13 @@ class _Demo:
                 )
                 say(f"{kind}, gRPC on {address}")
             except BaseException:
-                _stop(server)
+                if server is not None:
+                    external.stop(server)
                 raise
         try:
             yield address
         finally:
-            _stop(server)
+            external.stop(server)
 
     def _wait_ready(self, client, server):
         """Waits for the server, or fails as soon as it has ended."""
@@ -321,21 +324,6 @@ class _Demo:
 def _last_line(log: pathlib.Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it printed nothing"
-
-
-def _stop(process: subprocess.Popen):
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def _result(value: dict) -> str:

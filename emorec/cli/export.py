@@ -1,4 +1,4 @@
-"""emorec export: a trained model to a versioned SavedModel, or to ONNX.
+r"""emorec export: a trained model to a versioned SavedModel, or to ONNX.
 
   emorec export --model_dir=model --output_dir=serving/emotion
   emorec export --model_dir=model --output_dir=onnx --format=onnx
@@ -8,6 +8,14 @@ path of a model server, once every signature was loaded again and compared
 with the model. ONNX: --output_dir itself appears, with the networks of the
 whole path from a frame to an answer, once onnxruntime gave what they give in
 TensorFlow; `emorec predict --onnx` runs it without TensorFlow.
+
+With both come a model card and a data card in Markdown, made of what is known:
+in a SavedModel's assets and, of the newest version, beside it in the base path;
+in ONNX's folder. They hold what the training run measured on its validation
+split, and with --evaluation what `emorec evaluate` found:
+
+  emorec export --model_dir=model --output_dir=serving/emotion \
+      --evaluation=report_test
 """
 
 from absl import flags
@@ -54,6 +62,13 @@ _WARMUP = flags.DEFINE_list(
     "writes no such requests.",
     flag_values=FLAGS,
 )
+_EVALUATION = flags.DEFINE_multi_string(
+    "evaluation",
+    [],
+    "An output folder of `emorec evaluate` of this model, whose figures the "
+    "model card is to show; may be given several times.",
+    flag_values=FLAGS,
+)
 
 
 def main(args: list[str]) -> int:
@@ -73,14 +88,19 @@ def main(args: list[str]) -> int:
 
 
 def _export_saved_model(base_path):
-    from emorec.export import saved_model
+    from emorec.export import cards, saved_model
     from emorec.training import bundle
 
     sizes = _batch_sizes()
     model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
     folder, differences = saved_model.export(
-        model, base_path, _VERSION.value, batch_sizes=sizes
+        model,
+        base_path,
+        _VERSION.value,
+        batch_sizes=sizes,
+        figures=cards.figures_of(model, _EVALUATION.value),
     )
+    cards.put_beside(folder)
     for name, difference in differences.items():
         print(f"{name}: largest difference of a probability {difference:.1e}")
     return folder, model.describe()
@@ -97,12 +117,14 @@ def _batch_sizes() -> tuple[int, ...]:
 
 
 def _export_onnx(folder):
-    from emorec.export import onnx_files
+    from emorec.export import cards, onnx_files
     from emorec.training import bundle
 
     onnx_files.check(folder)
     model = bundle.load(_MODEL_DIR.value, use_cudnn=False)
-    for name, differences in onnx_files.export(model, folder).items():
+    figures = cards.figures_of(model, _EVALUATION.value)
+    made = onnx_files.export(model, folder, figures)
+    for name, differences in made.items():
         worst = max(differences, key=differences.get)
         print(f"{name}: largest difference {differences[worst]:.1e} ({worst})")
     return folder, model.describe()

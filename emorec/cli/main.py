@@ -20,6 +20,7 @@ COMMANDS = {
     "loadtest": "put a model server under load and measure its answers",
     "protoset": "write the protocol for grpcurl and other gRPC tools",
     "predict": "the emotion of every person in a video",
+    "ui": "a web page: drop a video, see the answer",
     "train_face": "labelled face images to a face encoder",
     "experiment": "train and measure several systems over several seeds",
     "planted": "run the systems on a made-up task with a known solution",

@@ -13,7 +13,7 @@ from absl import flags
 from emorec.cli import server_flags
 from emorec.errors import EmorecError, UsageError
 
-# Where a model is; a command takes exactly one of them.
+# Where a model is; a command takes exactly one of them, or a preset.
 BACKENDS = ("model_dir", "saved_model", "onnx", "server")
 
 
@@ -36,7 +36,7 @@ def define_quiet(values: flags.FlagValues) -> flags.FlagHolder:
 
 
 def define_backend(
-    values: flags.FlagValues, *, bfloat16: bool = False
+    values: flags.FlagValues, *, bfloat16: bool = False, preset: bool = False
 ) -> dict[str, flags.FlagHolder]:
     """The flags of `BACKENDS`, of which exactly one is needed, and more.
 
@@ -44,6 +44,8 @@ def define_backend(
         values: The command's flags.
         bfloat16: Whether there is `--bfloat16`, for a command whose backend
             encodes frames.
+        preset: Whether there is `--preset`, for a command that needs no
+            model of the user's own.
     """
     holders = {
         "model_dir": flags.DEFINE_string(
@@ -86,9 +88,24 @@ def define_backend(
             flag_values=values,
         ),
     }
+    if preset:
+        holders["preset"] = _define_preset(values)
     if bfloat16:
         holders["bfloat16"] = _define_bfloat16(values)
     return {**holders, **server_flags.define(values)}
+
+
+def _define_preset(values):
+    from emorec import preset_models
+
+    told = (f"{name} ({what})" for name, what in preset_models.PRESETS.items())
+    return flags.DEFINE_enum(
+        "preset",
+        None,
+        list(preset_models.PRESETS),
+        f"What answers without a model of your own: {', '.join(told)}.",
+        flag_values=values,
+    )
 
 
 def _define_bfloat16(values):
@@ -126,9 +143,15 @@ def one_of(holders: dict[str, flags.FlagHolder], *names: str) -> str:
     return given[0]
 
 
+def kind_of_backend(holders: dict[str, flags.FlagHolder]) -> str:
+    """Returns the one of `BACKENDS`, or `preset`, that is given."""
+    preset = ("preset",) if "preset" in holders else ()
+    return one_of(holders, *BACKENDS, *preset)
+
+
 def make_backend(holders: dict[str, flags.FlagHolder]):
     """Builds the backend that the flags ask for (`emorec.predict.Backend`)."""
-    kind = one_of(holders, *BACKENDS)
+    kind = kind_of_backend(holders)
     if kind == "server":
         from emorec.cli.server_backend import ServerBackend
 
@@ -142,22 +165,28 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
         from emorec.onnx_backend import OnnxBackend
 
         return OnnxBackend(holders["onnx"].value)
-    from emorec.features import lean_tensorflow
+    from emorec.features import detector, lean_tensorflow
+    from emorec.training import graphs
 
-    lean_tensorflow.load()
+    is_kept = kind == "model_dir" and graphs.is_kept(holders[kind].value)
+    lean_tensorflow.load(keras=not (is_kept and detector.is_kept()))
+    if kind == "preset":
+        from emorec import preset_models
+
+        return preset_models.load(holders["preset"].value)
     from emorec import backends
 
     if kind == "saved_model":
         return backends.SavedModelBackend(holders["saved_model"].value)
-    return backends.LocalBackend(_load_bundle(holders))
+    return backends.LocalBackend(_load_graphs(holders))
 
 
-def _load_bundle(holders):
+def _load_graphs(holders):
     """Reads the model folder, and settles whether it answers in bfloat16."""
     from emorec.features import frozen
-    from emorec.training import bundle
+    from emorec.training import graphs
 
-    made = bundle.load(holders["model_dir"].value)
+    made = graphs.load(holders["model_dir"].value)
     wanted = holders["bfloat16"].value if "bfloat16" in holders else None
     if wanted is not None:
         field = f"features.bfloat16={str(wanted).lower()}"

@@ -1,31 +1,51 @@
 """emorec predict: the emotion of every person in videos.
 
   emorec predict clip.mp4 --model_dir=model --output=results.jsonl
-  emorec predict clips/ --model_dir=model --output=results.jsonl
+  emorec predict clips/ 's3://bucket/*.mp4' --onnx=onnx --output=results.csv
+  emorec predict lecture.mp4 --model_dir=model --every=10,5 --report=page.html
+  emorec predict 0 --preset=face-average --duration=30
 
-Writes JSON Lines: one object per person and clip. A video without a face
-gives one object that says so, one that cannot be read gives its error. Of a
-folder, the videos in it and in its subfolders are taken.
+A video is a file, a folder (with its subfolders), a pattern in quotes, an
+s3://, gs://, http:// or https:// address, a camera's number, or a stream:
+rtsp://, rtmp://, srt://, udp://, rtp://, tcp://, or live:https://... for one
+over HTTP. Remote files are copied to a temporary one first.
+
+Results: one a person and window; for a person in several windows, or with
+--every, one more for the whole video. A video without a face gives one that
+says so, one that cannot be read gives its error.
+
+Exit codes: 0 done; 1 no video could be read, or another error; 2 a wrong flag
+or argument; 130 interrupted by Ctrl-C, 143 by SIGTERM. With --output, what was
+finished is kept then, and --resume goes on with it. Ctrl-C ends a camera or a
+stream, and the results so far are written as if it had ended by itself.
 """
 
 import contextlib
 import functools
-import json
-import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 
 from absl import flags
 
 from emorec.cli import options
-from emorec.errors import EmorecError, UsageError
+from emorec.errors import UsageError
 
 FLAGS = flags.FlagValues()
-_BACKEND = options.define_backend(FLAGS, bfloat16=True)
+_BACKEND = options.define_backend(FLAGS, bfloat16=True, preset=True)
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "The JSON Lines file; without it they are printed.",
+    "Where the results go, by its ending: .jsonl (with each frame's box), .csv "
+    "or .parquet; without it they are printed as JSON Lines.",
+    flag_values=FLAGS,
+)
+_RESUME = flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with what a stopped run of the same command has left beside "
+    "--output.",
     flag_values=FLAGS,
 )
 _REPORT = flags.DEFINE_string(
@@ -34,18 +54,91 @@ _REPORT = flags.DEFINE_string(
     "Write an HTML report with pictures to this file.",
     flag_values=FLAGS,
 )
+_ANNOTATE = flags.DEFINE_string(
+    "annotate",
+    None,
+    "Write each video anew with boxes, person numbers, labels and small bars: "
+    "an .mp4 file, or a folder for several videos.",
+    flag_values=FLAGS,
+)
+_PLOT = flags.DEFINE_string(
+    "plot",
+    None,
+    "Draw each video's timeline: a .png or .svg file, or a folder for several "
+    "videos.",
+    flag_values=FLAGS,
+)
+_SMOOTH = flags.DEFINE_float(
+    "smooth",
+    None,
+    "Seconds by which the curves of --plot and --report are smoothed, which "
+    "they say. Results never are.",
+    lower_bound=0,
+    flag_values=FLAGS,
+)
+_BLUR_FACES = flags.DEFINE_bool(
+    "blur_faces",
+    False,
+    "Blur all faces in what --annotate and --report show.",
+    flag_values=FLAGS,
+)
+_NO_THUMBNAILS = flags.DEFINE_bool(
+    "no_thumbnails",
+    False,
+    "Show no pictures in the report.",
+    flag_values=FLAGS,
+)
 _PEOPLE = flags.DEFINE_enum(
     "people",
     "all",
     ["all", "main"],
-    "Every person, or the one seen most in each clip.",
+    "Every person, or the one seen most in each window.",
+    flag_values=FLAGS,
+)
+_FPS = flags.DEFINE_float(
+    "fps",
+    None,
+    "Frames analysed per second; by default as the model's config says.",
+    lower_bound=0.01,
+    upper_bound=240,
+    flag_values=FLAGS,
+)
+_EVERY = flags.DEFINE_string(
+    "every",
+    None,
+    "WINDOW or WINDOW,STRIDE in seconds: an answer a window, and one for the "
+    "whole video; by default windows as the model's config says.",
+    flag_values=FLAGS,
+)
+_DURATION = flags.DEFINE_float(
+    "duration",
+    None,
+    "Seconds of a camera or stream that are read; by default until it ends or "
+    "Ctrl-C.",
+    lower_bound=0.1,
+    flag_values=FLAGS,
+)
+_MAX_DOWNLOAD_MB = flags.DEFINE_integer(
+    "max_download_mb",
+    4096,
+    "Largest remote video that is copied, in MB of 2^20 bytes.",
+    lower_bound=1,
+    flag_values=FLAGS,
+)
+_UNCERTAIN_BELOW = flags.DEFINE_float(
+    "uncertain_below",
+    None,
+    "A result of less confidence is marked as uncertain; by default as the "
+    "model says, else .5.",
+    lower_bound=0,
+    upper_bound=1,
     flag_values=FLAGS,
 )
 _DETECT_EVERY = flags.DEFINE_integer(
     "detect_every",
     None,
-    "Look for new faces in every N-th analysed frame only, and follow those "
-    "that are known in between; by default as the model's config says.",
+    "Search every N-th analysed frame for faces as a whole, and the others "
+    "only near those that it shows; by default as the model's config says.",
     lower_bound=1,
     upper_bound=64,
     flag_values=FLAGS,
@@ -66,28 +159,38 @@ _QUIET = options.define_quiet(FLAGS)
 def main(args: list[str]) -> int:
     if not args:
         raise UsageError("needs one video or more: emorec predict VIDEO...")
-    options.one_of(_BACKEND, *options.BACKENDS)
-    videos = _videos(args)
-    target, page = _check_outputs(videos)
+    options.kind_of_backend(_BACKEND)
+    from emorec import predict_sources
+    from emorec.cli import predict_files, predict_run
+
+    cutting = _cutting()
+    videos = predict_sources.expand(args)
+    live = predict_files.live_ones(videos)
+    wanted = predict_files.Wanted(
+        videos,
+        output=_OUTPUT.value,
+        report=_REPORT.value,
+        annotate=_ANNOTATE.value,
+        plot=_PLOT.value,
+        resume=_RESUME.value,
+        smooth=_SMOOTH.value,
+        blur=_BLUR_FACES.value,
+        thumbnails=not _NO_THUMBNAILS.value,
+    )
     # Without --output, standard output holds JSON Lines and nothing else.
     aside = sys.stdout if _OUTPUT.value else sys.stderr
-    bar = options.progress_bar("predict", "videos", _QUIET.value)
+    sources = predict_sources.Sources(
+        _MAX_DOWNLOAD_MB.value << 20,
+        _DURATION.value,
+        threading.Event() if live else None,
+    )
     with contextlib.ExitStack() as stack:
-        description, results = _start(
-            videos, lambda done: bar(done, len(videos)), stack
+        stack.enter_context(_ctrl_c_ends(sources.stop))
+        start = _start(videos, cutting, sources, stack)
+        options.announce_notes(start.description, aside)
+        failed = predict_run.run(
+            start, wanted, sources, quiet=_QUIET.value, aside=aside
         )
-        options.announce_notes(description, aside)
-
-        from emorec.evaluation import clip_report
-
-        report = clip_report.ClipReport(description) if page else None
-        output = stack.enter_context(_Output(_OUTPUT.value, target))
-        # Closed first, or its threads would outlive an error.
-        stack.enter_context(contextlib.closing(results))
-        failed = _write(results, output, report)
-    if report:
-        report.write(page)
-        print(_REPORT.value, file=aside)
     if failed and len(videos) > 1:
         print(
             f"emorec predict: {failed} of {len(videos)} videos could not be "
@@ -97,47 +200,60 @@ def main(args: list[str]) -> int:
     return 1 if failed == len(videos) else 0
 
 
-def _videos(args: list[str]) -> list[str]:
-    """Returns the videos, with those beneath a folder in its place.
+@contextlib.contextmanager
+def _ctrl_c_ends(stop: threading.Event | None) -> Iterator[None]:
+    """Lets the first Ctrl-C set `stop`; the next one is as ever."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if stop is None or not main_thread:
+        yield
+        return
 
-    A folder without any stays, to be told of as a video that cannot be read.
-    """
-    videos = []
-    for arg in args:
-        videos += (os.path.isdir(arg) and _beneath(arg)) or [arg]
-    return videos
+    def end(*_):
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+        print("ending; Ctrl-C again breaks off", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _beneath(folder: str) -> list[str]:
-    from emorec.data import video_folder
+def _cutting():
+    from emorec import predict_cuts
 
-    return sorted(
-        video_folder.beneath(folder, "make it readable or name the videos")
+    every = _EVERY.value
+    return predict_cuts.Cutting(
+        _PEOPLE.value,
+        _FPS.value,
+        None if every is None else predict_cuts.Windows.parse(every),
     )
 
 
-def _start(
-    videos: list[str],
-    progress: Callable[[int], None],
-    stack: contextlib.ExitStack,
-) -> tuple[dict, Iterator]:
-    """Returns the model's description and the results to come.
+def _start(videos: list[str], cutting, sources, stack: contextlib.ExitStack):
+    """Loads the model; returns a `predict_run.Start`.
 
     Args:
         videos: The videos.
-        progress: Called with the number of those that are done.
+        cutting: How they are cut.
+        sources: How they are opened.
         stack: Ends the workers, if there are any.
     """
+    from emorec.cli import predict_run
     from emorec.data import processes
 
     workers = _WORKERS.value or processes.default_workers(len(videos))
-    workers = min(workers, len(videos))
+    # What is live must be answered here, while it comes.
+    workers = 1 if sources.stop else min(workers, len(videos))
     if workers == 1:
-        from emorec import predict
-
         backend, detector = _make()
-        return backend.description, predict.predict_videos(
-            videos, backend, detector, people=_PEOPLE.value, progress=progress
+        return predict_run.here(
+            backend,
+            detector,
+            cutting,
+            sources,
+            threshold=_UNCERTAIN_BELOW.value,
         )
 
     from emorec import predict_workers
@@ -148,12 +264,20 @@ def _start(
     job = predict_workers.Job(
         functools.partial(_make_in_worker, given, processes.share(workers)),
         workers,
-        people=_PEOPLE.value,
+        cutting=cutting,
+        threshold=_UNCERTAIN_BELOW.value,
+        sources=sources,
         pictures=clip_report.MAX_CLIPS if _REPORT.value else 0,
         tensorflow=not _BACKEND["onnx"].value,
     )
     pool = stack.enter_context(predict_workers.Workers(job))
-    return pool.description(), pool.predict(videos, progress)
+    return predict_run.apart(
+        pool,
+        _with_detect_every,
+        cutting,
+        threshold=_UNCERTAIN_BELOW.value,
+        engine=_engine,
+    )
 
 
 def _make_in_worker(given: list[str], threads: int):
@@ -169,123 +293,30 @@ def _make(threads: int | None = None):
     """
     from emorec.video.faces import FaceDetector
 
-    engine = None
     if _BACKEND["onnx"].value:
         from emorec.onnx_backend import OnnxBackend
 
         backend = OnnxBackend(_BACKEND["onnx"].value, threads)
-        # The one runtime that the user may have, for the detector too.
-        engine = backend.engine()
     else:
         backend = options.make_backend(_BACKEND)
-    if _DETECT_EVERY.value:
-        # Of how clips are cut, and of nothing that the model does.
-        backend.config = backend.config.override(
-            [f"detector.detect_every={_DETECT_EVERY.value}"]
-        )
-    return backend, FaceDetector(backend.config.detector, engine)
+    backend.config = _with_detect_every(backend.config)
+    return backend, FaceDetector(backend.config.detector, backend.engine())
 
 
-def _write(results, output, report) -> int:
-    """Writes the results; returns how many videos could not be read."""
-    failed = 0
-    for result in results:
-        output.write(result.to_dict())
-        if report:
-            report.add(result)
-        if result.error is not None:
-            failed += 1
-            print(f"emorec predict: {result.error}", file=sys.stderr)
-        elif _OUTPUT.value and not _QUIET.value:
-            print(_line(result), flush=True)
-        if result.warning is not None:
-            failed += 1
-            print(f"emorec predict: {result.warning}", file=sys.stderr)
-    return failed
+def _engine():
+    """Returns the networks of a face detector, without a whole model."""
+    # The runtime of ONNX may be the only one that the user has.
+    if _BACKEND["onnx"].value:
+        from emorec.onnx_backend import OnnxBackend
+
+        return OnnxBackend(_BACKEND["onnx"].value).engine()
+    from emorec.features import detector
+
+    return detector.engine()
 
 
-def _check_outputs(videos) -> tuple[str | None, str | None]:
-    """Fails before the work where a result could not be written.
-
-    Returns:
-        The files that `--output` and `--report` lead to, links followed.
-    """
-    given = (_OUTPUT.value, _REPORT.value)
-    targets = tuple(options.check_output(path) for path in given)
-    for path, target in zip(given, targets):
-        if target and target in map(os.path.realpath, videos):
-            raise UsageError(
-                f"{path}: is one of the videos, which are never overwritten; "
-                "choose another file"
-            )
-    if targets[0] and targets[0] == targets[1]:
-        raise UsageError(
-            f"`--output` and `--report` must differ. Received: {given[0]} twice"
-        )
-    return targets
-
-
-class _Output:
-    """JSON Lines into a file that gets its name when it is complete.
-
-    Args:
-        path: The file as the user named it, or None to print.
-        target: The file that it leads to.
-    """
-
-    def __init__(self, path: str | None, target: str | None):
-        self._path = path
-        self._target = target
-        # With the process's number: two runs may have one output, and what
-        # an interrupted one left is not overwritten.
-        self._partial = f"{target}.{os.getpid()}.partial"
-        self._file = None
-
-    def __enter__(self):
-        if self._path:
-            self._file = open(self._partial, "w", encoding="utf-8")
-        return self
-
-    def write(self, value: dict):
-        # A file name that is not UTF-8 holds surrogates; written so, they are
-        # JSON's own escapes.
-        text = json.dumps(value, ensure_ascii=False)
-        line = text.encode(errors="backslashreplace").decode()
-        if self._file is None:
-            print(line, flush=True)
-            return
-        try:
-            print(line, file=self._file, flush=True)
-        except OSError as e:
-            raise EmorecError(
-                f"{self._path}: cannot be written ({e.strerror}); free some "
-                "space or choose another place"
-            ) from e
-
-    def __exit__(self, kind, *_):
-        if self._file is None:
-            return
-        # After an error of writing, closing tries once more and fails again.
-        with contextlib.suppress(OSError):
-            self._file.close()
-        if kind is None:
-            os.replace(self._partial, self._target)
-        elif os.path.getsize(self._partial):
-            # Results are kept under a name that says that they are not all.
-            print(f"what was finished: {self._partial}", file=sys.stderr)
-        else:
-            os.unlink(self._partial)
-
-
-def _line(result) -> str:
-    from emorec.video.container import shown
-
-    clip = result.clip
-    where = f"{shown(result.video)}  {clip.start:.1f}-{clip.end:.1f} s"
-    if result.answer is None:
-        return f"{where}  no face found in {clip.frames_total} frames"
-    best = float(result.answer.probabilities.max())
-    return (
-        f"{where}  person {clip.track}: {result.label} {best:.2f}  "
-        f"(face in {clip.frames_with_face} of {clip.frames_total} frames)"
-    )
+def _with_detect_every(config):
+    """Returns a config of how clips are cut, and of nothing else."""
+    if not _DETECT_EVERY.value:
+        return config
+    return config.override([f"detector.detect_every={_DETECT_EVERY.value}"])

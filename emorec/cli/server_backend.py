@@ -8,6 +8,7 @@ import numpy as np
 from emorec import predict
 from emorec.errors import ModelError
 from emorec.video.clip import Clip
+from emorec.video.engine import Engine
 
 # About 1.5 s: a restart is bridged, and a wrong address told soon.
 _TRIES = 5
@@ -62,6 +63,12 @@ class ServerBackend:
             ) from e
         self.config, self.labels = predict.parse_description(self.description)
         self._streams = self.description["streams"]
+
+    def engine(self) -> Engine:
+        """Returns the networks of a face detector beside this client."""
+        from emorec.features import detector
+
+        return detector.engine()
 
     def warm_up(self) -> None:
         """Nothing: that is the server's to do, before it serves."""

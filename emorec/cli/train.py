@@ -202,6 +202,16 @@ def _show(made):
         )
         if name == "loss":
             text += "\nno validation clips: the training loss chose the epoch"
+    calibration = info.get("calibration")
+    if calibration:
+        before, after = calibration["ece_before"], calibration["ece_after"]
+        text += (
+            f"\nconfidence: temperature {calibration['temperature']:.3g}, "
+            f"fitted on {calibration['clips']} validation records; calibration "
+            f"error {100 * before:.1f} % before, {100 * after:.1f} % after"
+        )
+    else:
+        text += "\nno validation clips with faces: confidence not calibrated"
     print(text)
     for note in info["notes"]:
         print(f"note: {note}")

@@ -38,9 +38,13 @@ def beneath(folder: str, remedy: str) -> Iterator[str]:
         inner.sort()
         for name in sorted(names):
             path = os.path.join(place, name)
-            ending = os.path.splitext(name)[1].lower()
-            if ending in ENDINGS and os.path.isfile(path):
+            if is_video(name) and os.path.isfile(path):
                 yield path
+
+
+def is_video(name: str) -> bool:
+    """Whether a file's name or path has a video's ending."""
+    return os.path.splitext(name)[1].lower() in ENDINGS
 
 
 class VideoFolder:

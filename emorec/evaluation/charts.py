@@ -59,8 +59,13 @@ def require() -> None:
 
 
 @contextlib.contextmanager
-def _figure(path: str | os.PathLike, width: float, height: float) -> Iterator:
-    """Gives a figure, in inches, and writes it as a PNG afterwards."""
+def drawing(path: str | os.PathLike, width: float, height: float) -> Iterator:
+    """Gives a figure, in inches, and writes it as a PNG afterwards.
+
+    Raises:
+        EmorecError: The file cannot be written.
+        ModuleNotFoundError: matplotlib is not installed.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -104,7 +109,7 @@ def bar_chart(
         note: A line below the chart.
     """
     count, size = len(series), len(groups)
-    names = [_wrapped(name, 14) for name in groups]
+    names = [wrapped(name, 14) for name in groups]
     room = _CHARACTER * max(
         len(line) for name in names for line in name.split("\n")
     )
@@ -114,7 +119,7 @@ def bar_chart(
         names = [_shortened(name) for name in groups]
     labels = [_shortened(label, 40) for label in series]
     width = max(5.5, 1.2 + step * size)
-    with _figure(path, width, 4.6) as figure:
+    with drawing(path, width, 4.6) as figure:
         axes = figure.add_subplot()
         places = np.arange(size)
         bar = 0.8 / count
@@ -137,14 +142,14 @@ def bar_chart(
         # One group alone would be as broad as the chart.
         margin = 0.6 if size > 1 else 1.2
         axes.set_xlim(-margin, size - 1 + margin)
-        axes.set_ylabel(_wrapped(y_label, 46))
+        axes.set_ylabel(wrapped(y_label, 46))
         axes.grid(axis="y", color="#DDDDDD")
-        _plain(axes)
-        figure.suptitle(_wrapped(title, int(9 * width)), fontsize=12)
+        plain(axes)
+        figure.suptitle(wrapped(title, int(9 * width)), fontsize=12)
         # No `supxlabel`: a legend outside the axes is drawn over it.
-        axes.set_xlabel(_wrapped(note, int(13 * width)), fontsize=8)
+        axes.set_xlabel(wrapped(note, int(13 * width)), fontsize=8)
         if count > 1:
-            _legend_below(figure, width, labels)
+            legend_below(figure, width, labels)
 
 
 def confusion_matrix(
@@ -182,7 +187,7 @@ def confusion_matrix(
     room = _CHARACTER * max(len(row) for row in rows)
     width = max(2.2 + room + cell * (k + 1), 5.5)
     height = max(1.8 + 0.7 * room + cell * k, 3.2)
-    with _figure(path, width, height) as figure:
+    with drawing(path, width, height) as figure:
         axes = figure.add_subplot()
         image = axes.imshow(
             100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto"
@@ -203,9 +208,9 @@ def confusion_matrix(
         axes.axvline(k - 0.5, color="#333333", linewidth=1.5)
         bar = figure.colorbar(image, pad=0.02, fraction=0.05)
         bar.set_label("% of the true class's clips")
-        figure.suptitle(_wrapped(title, int(9 * width)), fontsize=12)
+        figure.suptitle(wrapped(title, int(9 * width)), fontsize=12)
         if note:
-            figure.supxlabel(_wrapped(note, int(13 * width)), fontsize=8)
+            figure.supxlabel(wrapped(note, int(13 * width)), fontsize=8)
 
 
 def _cell_texts(axes, counts, shares, total):
@@ -250,7 +255,7 @@ def training_curves(
     is_crowded = len(runs) > len(COLOURS)
     longest = max((len(epochs) for epochs in runs.values()), default=1)
     width = 10.0
-    with _figure(path, width, 4.6) as figure:
+    with drawing(path, width, 4.6) as figure:
         panels = figure.subplots(1, 2)
         for axes, key, name in zip(
             panels, ("loss", "accuracy"), ("loss", "accuracy, %")
@@ -267,10 +272,10 @@ def training_curves(
                 MaxNLocator(integer=True, min_n_ticks=1)
             )
             axes.grid(color="#DDDDDD")
-            _plain(axes)
+            plain(axes)
         panels[1].set_ylim(-2, 102)
         _curve_key(panels[0], runs)
-        figure.suptitle(_wrapped(title, int(9 * width)), fontsize=12)
+        figure.suptitle(wrapped(title, int(9 * width)), fontsize=12)
         if len(runs) > 1:
             _run_key(figure, width, list(runs), colours)
 
@@ -295,7 +300,7 @@ def _run_key(figure, width, labels, colours):
         middle = len(lines) // 2
         lines = [lines[0], lines[middle], lines[-1]]
         labels = [labels[0], f"... {len(labels)} runs ...", labels[-1]]
-    _legend_below(figure, width, labels, lines)
+    legend_below(figure, width, labels, lines)
 
 
 def _curve(axes, epochs, key, scale, colour, style, width):
@@ -329,8 +334,15 @@ def _run_colours(count: int) -> list:
     return list(colormaps["viridis"](np.linspace(0, 0.92, count)))
 
 
-def _legend_below(figure, width, labels, lines=None):
-    """Draws the legend under the panels, as many columns as find room."""
+def legend_below(figure, width, labels, lines=None):
+    """Draws the legend under the panels, as many columns as find room.
+
+    Args:
+        figure: The figure.
+        width: Its width, inches.
+        labels: The names.
+        lines: What each is drawn with; by default what the first panel has.
+    """
     if lines is None:
         lines = figure.axes[0].get_legend_handles_labels()[0]
     room = 0.9 + _CHARACTER * max(map(len, labels))
@@ -350,13 +362,14 @@ def _turn(axes, is_turned: bool):
             label.set(rotation=45, ha="right", rotation_mode="anchor")
 
 
-def _plain(axes):
+def plain(axes):
+    """Leaves out the frame's upper and right side."""
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def _wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """Breaks a text into lines, at most three, the last one shortened."""
     lines = textwrap.wrap(text, width)
     if len(lines) > 3:

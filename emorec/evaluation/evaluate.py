@@ -4,21 +4,28 @@ The unit is a row of the manifest. A row's windows are averaged, weighted by
 their frames; a row without a face in any has no answer and counts as wrong.
 """
 
-import csv
 import dataclasses
 import itertools
-import os
-import pathlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from emorec.data import dataset, files, input_pipeline, keys, records, shards
+from emorec.data import dataset, input_pipeline, keys, records, shards
 from emorec.errors import RecordError
-from emorec.evaluation import batches
+from emorec.evaluation import batches, calibration
 from emorec.evaluation import metrics as measures
+from emorec.evaluation.evaluation_result import Report, temperature_of
 from emorec.features import extract
 from emorec.training.bundle import Bundle
+
+__all__ = [
+    "BATCH_RECORDS",
+    "ClipPrediction",
+    "Report",
+    "report",
+    "with_backend",
+    "with_bundle",
+]
 
 # Records asked for at once. A dense one, for training, holds about 15 MB.
 BATCH_RECORDS = 16
@@ -152,89 +159,6 @@ def _prediction(data, example, probabilities, row_frames) -> ClipPrediction:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """The evaluation of one split.
-
-    Attributes:
-        split: Its name.
-        rows: One dict a row: `row`, `video`, `source`, `label`, `predicted`
-            (None without a face), `frames` (all that were sampled),
-            `frames_with_face`, `probabilities`.
-        metrics: Over all rows.
-        majority: The most frequent label of the training split.
-        majority_metrics: Of always answering with it.
-        coverage: Share of the split's sampled frames that had a face, the
-            same that `prepare` gives.
-        unreadable: Videos of the split that `prepare` could not read; they
-            are in no figure.
-        description: Of the model.
-        fingerprint: Of the data set.
-    """
-
-    split: str
-    rows: list[dict]
-    metrics: measures.Metrics
-    majority: str
-    majority_metrics: measures.Metrics
-    coverage: float
-    unreadable: int
-    description: dict
-    fingerprint: str
-
-    def to_dict(self) -> dict:
-        return {
-            "split": self.split,
-            "data_fingerprint": self.fingerprint,
-            "system": self.description["system"],
-            "random_weights": self.description["random_weights"],
-            "notes": self.description["info"].get("notes", []),
-            "frames_with_face_share": self.coverage,
-            "unreadable_videos": self.unreadable,
-            "metrics": self.metrics.to_dict(),
-            "majority_class": {
-                "label": self.majority,
-                "acc": self.majority_metrics.acc,
-                "map": self.majority_metrics.map,
-            },
-        }
-
-    def write(self, folder: str | os.PathLike) -> None:
-        """Writes `metrics.json` and `predictions.csv` into a folder."""
-        folder = pathlib.Path(folder)
-        with (
-            files.atomic(folder / "predictions.csv") as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as f,
-        ):
-            self._write_rows(csv.writer(f))
-        files.write_json(folder / "metrics.json", self.to_dict())
-
-    def _write_rows(self, writer):
-        names = self.metrics.names
-        columns = [
-            "row",
-            "video",
-            "source",
-            "label",
-            "predicted",
-            "frames",
-            "frames_with_face",
-        ]
-        writer.writerow([*columns, *(f"p_{n}" for n in names)])
-        for row in self.rows:
-            shares = row["probabilities"]
-            writer.writerow(
-                [
-                    *(row[c] for c in columns),
-                    *(
-                        [f"{p:.6f}" for p in shares]
-                        if row["predicted"] is not None
-                        else [""] * len(names)
-                    ),
-                ]
-            )
-
-
 def report(
     data: dataset.Dataset,
     split: str,
@@ -265,14 +189,18 @@ def report(
     majority = _majority(data, labels)
     constant = np.zeros_like(probabilities)
     constant[:, majority] = 1
+    temperature = temperature_of(description)
     return Report(
         split=split,
-        rows=[_row(part, p, names) for part, p in zip(parts, probabilities)],
+        rows=[
+            _row(part, p, names, temperature)
+            for part, p in zip(parts, probabilities)
+        ],
         metrics=measures.evaluate(labels, probabilities, answered, names),
         majority=names[majority],
         majority_metrics=measures.evaluate(labels, constant, None, names),
         coverage=data.coverage(split),
-        unreadable=sum(f["split"] == split for f in data.failures),
+        failures=[f for f in data.failures if f["split"] == split],
         description=description,
         fingerprint=data.fingerprint,
     )
@@ -299,14 +227,23 @@ def _majority(data, labels) -> int:
     )
 
 
-def _row(part, probabilities, names) -> dict:
+def _row(part, probabilities, names, temperature) -> dict:
     total, with_face = part[0].row_frames
+    label, predicted, confidence = names[part[0].label_id], None, None
+    if with_face:
+        predicted = names[int(probabilities.argmax())]
+        own = probabilities
+        if temperature is not None:
+            own = calibration.apply(probabilities, temperature)
+        confidence = float(own.max())
     return {
         "row": part[0].row,
         "video": part[0].video,
         "source": part[0].source,
-        "label": names[part[0].label_id],
-        "predicted": names[int(probabilities.argmax())] if with_face else None,
+        "label": label,
+        "predicted": predicted,
+        "correct": predicted == label,
+        "confidence": confidence,
         "frames": total,
         "frames_with_face": with_face,
         "probabilities": probabilities.tolist(),

@@ -46,6 +46,8 @@ TITLES = {
 SUM_TOLERANCE = 1e-3
 # A certain and wrong answer costs -ln(1e-7) = 16.1, not infinity (as Keras).
 _SMALLEST_PROBABILITY = 1e-7
+# Decimals of a probability up to which clips are ranked.
+_RANKED_DIGITS = 6
 # Above this many classes `format_table` prints no confusion matrix.
 _MAX_PRINTED_CLASSES = 20
 
@@ -140,8 +142,12 @@ def evaluate(
     precision = _ratio(hits, claims, undefined=0.0)
     recall = _ratio(hits, support)
     f1 = _ratio(2 * hits, support + claims)
+    # As many digits as a float32 softmax has, and as `predictions.csv` has: a
+    # class that a model cannot give has a score of 1e-7 or so, and its last
+    # bits, which differ from one processor to the next, are no ranking.
+    ranked = scores.round(_RANKED_DIGITS)
     curves = np.array(
-        [average_precision(labels == c, scores[:, c]) for c in range(k)]
+        [average_precision(labels == c, ranked[:, c]) for c in range(k)]
     )
     return Metrics(
         names=tuple(names),

@@ -7,6 +7,8 @@ TensorFlow nor Keras.
 # In a SavedModel's `assets`, and in an ONNX directory.
 DESCRIPTION = "emorec.json"
 LABELS = "labels.txt"
+MODEL_CARD = "model_card.md"
+DATA_CARD = "data_card.md"
 
 # An ONNX directory. `ONNX_JSON` holds `format`, and `files`: name -> SHA-256
 # (hex) of each file beside it.

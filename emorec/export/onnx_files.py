@@ -5,6 +5,7 @@ labels.txt             the labels, in the order of the logits
 model.onnx             the recurrent network
 <stream>_encoder.onnx  the encoder of each stream that it reads
 pnet.onnx rnet.onnx onet.onnx  MTCNN, which finds the faces
+model_card.md data_card.md  for people (`cards`)
 onnx.json              SHA-256 of each file, opset, versions, what was
                        measured
 """
@@ -15,6 +16,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -22,12 +24,14 @@ import emorec
 from emorec.data import files
 from emorec.errors import ExportError
 from emorec.export import (
+    cards,
     names,
     onnx_convert,
     onnx_model,
     onnx_parts,
     onnx_proof,
 )
+from emorec.export.card_figures import Figures
 from emorec.features import encoders
 from emorec.training import train
 from emorec.training.bundle import Bundle
@@ -64,7 +68,9 @@ def check(folder: str | os.PathLike) -> None:
 
 
 def export(
-    bundle: Bundle, folder: str | os.PathLike
+    bundle: Bundle,
+    folder: str | os.PathLike,
+    figures: Sequence[Figures] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Writes an ONNX directory.
 
@@ -75,6 +81,8 @@ def export(
     Args:
         bundle: The model, loaded with `use_cudnn=False`.
         folder: What is to be made; it must not exist, or be empty.
+        figures: Of the model card (`cards.figures_of`); by default those of
+            the training run.
 
     Returns:
         File -> output -> largest difference (`onnx_proof`).
@@ -95,7 +103,7 @@ def export(
         )
         # mkdtemp makes it for the owner alone; another user may read it.
         os.chmod(staging, 0o755)
-        differences = _write(bundle, staging)
+        differences = _write(bundle, staging, figures)
         os.rename(staging, final)
     except (OSError, tf.errors.OpError) as e:
         raise ExportError(
@@ -108,7 +116,7 @@ def export(
     return differences
 
 
-def _write(bundle, folder) -> dict[str, dict[str, float]]:
+def _write(bundle, folder, figures) -> dict[str, dict[str, float]]:
     """Writes all files; returns the differences."""
     differences = {}
     for stream, encoder in bundle.encoders.items():
@@ -123,6 +131,7 @@ def _write(bundle, folder) -> dict[str, dict[str, float]]:
     (folder / names.LABELS).write_text(
         "\n".join(bundle.labels.names) + "\n", encoding="utf-8"
     )
+    cards.write(folder, bundle, figures)
     counts = onnx_proof.operators(folder / names.ONNX_MODEL)
     files.write_json(
         folder / names.ONNX_JSON,

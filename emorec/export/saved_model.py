@@ -18,7 +18,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from emorec.data import files
 from emorec.errors import ExportError
-from emorec.export import proof, signatures, warmup
+from emorec.export import cards, proof, signatures, warmup
+from emorec.export.card_figures import Figures
 from emorec.export.graph_session import GraphSession
 from emorec.export.names import DESCRIPTION, LABELS
 from emorec.features import encoders
@@ -43,12 +44,14 @@ def export(
     version: int | None = None,
     *,
     batch_sizes: Sequence[int] = warmup.BATCH_SIZES,
+    figures: Sequence[Figures] | None = None,
 ) -> tuple[pathlib.Path, dict]:
     """Writes a new version under the base path of a served model.
 
     The version folder appears under its final name only after it was loaded
     again, twice, and its answers were compared with the model's; with it come
-    the requests by which a server warms it up.
+    the requests by which a server warms it up, and among its assets the model
+    card and the data card.
 
     Args:
         bundle: The model, loaded with `use_cudnn=False`.
@@ -56,6 +59,8 @@ def export(
         version: A positive number; by default one more than the newest.
         batch_sizes: Of the warmup requests to each signature; none leaves
             the warmup out.
+        figures: Of the model card (`cards.figures_of`); by default those of
+            the training run.
 
     Returns:
         The version folder, and the largest differences that were measured
@@ -77,6 +82,7 @@ def export(
         )
     with _staging(base, version) as staging:
         _write(bundle, staging)
+        cards.write(staging / "assets", bundle, figures, version)
         differences = _prove(bundle, staging, batch_sizes)
         os.rename(staging, final)
     return final, differences
@@ -120,6 +126,7 @@ def write_to(
     base = None if remote else pathlib.Path(parent)
     with _staging(base, name) as staging:
         _write(bundle, staging)
+        cards.write(staging / "assets", bundle)
         for path, source in (extra or {}).items():
             place = staging / "assets.extra" / path
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ UNUSED = (
 )
 
 
-def load() -> None:
+def load(keras: bool = True) -> None:
     """Imports TensorFlow and Keras, unless TensorFlow is there already.
 
     Where all that TFX and the tests want is installed, the packages left out
@@ -28,17 +28,22 @@ def load() -> None:
     For commands that answer, before they start threads: Keras' own wrappers
     and plots lack those packages until the process ends. Importing them
     afterwards works as ever.
+
+    Args:
+        keras: False leaves Keras out too, which graphs do without.
     """
     if "tensorflow" in sys.modules:
         return
-    hidden = [name for name in UNUSED if name not in sys.modules]
+    unused = UNUSED if keras else (*UNUSED, "keras")
+    hidden = [name for name in unused if name not in sys.modules]
     # What the import system takes for "not installed".
     sys.modules.update(dict.fromkeys(hidden))
     collecting = gc.isenabled()
     gc.disable()
     try:
         importlib.import_module("tensorflow")
-        importlib.import_module("keras")
+        if keras:
+            importlib.import_module("keras")
     finally:
         for name in hidden:
             del sys.modules[name]

@@ -14,7 +14,7 @@ from emorec.errors import ConfigError, TrainingError
 from emorec.features import extract
 from emorec.features.encoders import Encoders
 from emorec.models import presets
-from emorec.training import bundle, distribution, warm_start
+from emorec.training import bundle, distribution, validation, warm_start
 from emorec.training.job import Job
 
 HISTORY = "history.json"
@@ -97,11 +97,25 @@ def train(
     job = Job(data, config, encoders, members, base, strategy, seed, name)
     made, history = job.work(sources, str(run_dir), on_epoch)
     with distribution.together(strategy):
+        made = _with_what_is_known(made, data, sources)
         if distribution.is_chief(strategy):
             history_path = files.join(run_dir, HISTORY)
             files.write_json(history_path, {"epochs": history})
             made.save(output_dir)
     return made
+
+
+def _with_what_is_known(made, data, sources) -> bundle.Bundle:
+    """Adds the calibration, and what a model card and a data card tell."""
+    described = {
+        **made.info["data"],
+        "labels": {s: v.get("labels", {}) for s, v in data.splits.items()},
+        "coverage": {s: round(data.coverage(s), 6) for s in data.splits},
+        "unreadable": len(data.failures),
+    }
+    measured = validation.measure(made, sources.get(validation.SPLIT, ()))
+    info = {**made.info, "data": described, **measured}
+    return dataclasses.replace(made, info=info)
 
 
 def _check_sources(sources, shapes):

@@ -13,11 +13,15 @@ class Channel:
 
     Args:
         limit: Most frames that wait.
+
+    Attributes:
+        dropped: Frames that `offer` has pushed out.
     """
 
     def __init__(self, limit: int):
         self._changed = threading.Condition()
         self._limit = limit
+        self.dropped = 0
         self._frames = deque()
         self._info = None
         self._error = None
@@ -48,6 +52,18 @@ class Channel:
             self._beat = clock.monotonic()
             self._changed.notify_all()
             return True
+
+    def offer(self, frame) -> None:
+        """Adds a frame at once; where there is no room, the oldest goes."""
+        with self._changed:
+            if self._over:
+                return
+            while len(self._frames) >= self._limit:
+                self._frames.popleft()
+                self.dropped += 1
+            self._frames.append(frame)
+            self._beat = clock.monotonic()
+            self._changed.notify_all()
 
     def finish(self, error: BaseException | None = None):
         """Ends the frames, with an error once those waiting are taken."""

@@ -1,10 +1,10 @@
 """Clips: the paired face and context streams of one person.
 
-Frames are cut into windows of a fixed number of sampling cells; one clip is
-one person's frames in one window. A frame in which the person has no face is
-in neither stream (paper, section V-B); how many there were is kept. Crops are
-stored as JPEG on every path, so that records, a server and `predict` see the
-same pixels.
+Frames are cut into windows of a fixed number of sampling cells, which may
+overlap; one clip is one person's frames in one window. A frame in which the
+person has no face is in neither stream (paper, section V-B); how many there
+were is kept. Crops are stored as JPEG on every path, so that records, a server
+and `predict` see the same pixels.
 """
 
 import dataclasses
@@ -46,8 +46,9 @@ class Clip:
     end: float
     times: np.ndarray
     boxes: np.ndarray
-    face: tuple[bytes, ...]
-    context: tuple[bytes, ...]
+    # Not in a `repr`: an error's would be megabytes.
+    face: tuple[bytes, ...] = dataclasses.field(repr=False)
+    context: tuple[bytes, ...] = dataclasses.field(repr=False)
     frames_total: int
     frame_size: tuple[int, int]
 
@@ -59,16 +60,20 @@ class Clip:
 class ClipBuilder:
     """Turns sampled frames into clips; memory is bounded by two windows.
 
-    A window is given out when the next one is complete: only then is it known
-    whether a person who enters late in it stays for `tracks.min_frames`.
+    A window is given out when the next one that it shares no frame with is
+    complete: only then is it known whether a person who enters late in it
+    stays for `tracks.min_frames`. Windows that overlap share their crops.
 
     Args:
         detector: `emorec.video.faces.FaceDetector`, or another object whose
             `detect(frames)` gives boxes; with `detector.detect_every` above
-            1 it needs `refine` too.
+            1 it needs `detect_near` too.
         config: Its `detector`, `tracks` and `clip` sections.
         fps: Rate at which the frames were sampled.
         window_frames: Cells in a window.
+        stride_frames: Cells from one window's start to the next one's; by
+            default a window's own, so that each frame is in one window. A
+            last window that lies in the one before it is left out.
         people: `all`, or `main` for the person whose boxes cover most in
             each window.
         origin: Seconds; start of the first cell.
@@ -81,6 +86,7 @@ class ClipBuilder:
         *,
         fps: float,
         window_frames: int,
+        stride_frames: int | None = None,
         people: str = "all",
         origin: float = 0.0,
     ):
@@ -92,6 +98,7 @@ class ClipBuilder:
         self._config = config
         self._fps = fps
         self._window_frames = window_frames
+        self._stride_frames = stride_frames or window_frames
         self._people = people
         self._origin = origin
         self._tracker = Tracker(config.tracks)
@@ -105,7 +112,7 @@ class ClipBuilder:
 
     @property
     def frames_total(self) -> int:
-        """Frames seen so far, in windows with a clip or without."""
+        """Frames in windows so far, with a clip or without, each once."""
         return self._frames
 
     def build(self, frames: Iterable[Frame]) -> Iterator[Clip]:
@@ -113,45 +120,68 @@ class ClipBuilder:
 
         A video without any face gives one clip of track -1 without frames.
         """
-        waiting, current = None, None
+        complete: list[_Window] = []
+        filling: list[_Window] = []
         for frame, found in self._follower.follow(frames):
-            number = frame.cell // self._window_frames
-            if current is None or number != current.number:
-                if waiting is not None:
-                    yield from self._give(waiting, last=False)
-                waiting, current = current, _Window(number)
-            self._add(current, frame, found)
-        for window in (waiting, current):
-            if window is not None:
+            while filling and self._ends(filling[0]) <= frame.cell:
+                window = filling.pop(0)
+                complete.append(window)
+                while self._ends(complete[0]) <= self._begins(window):
+                    yield from self._give(complete.pop(0), last=False)
+            numbers = self._numbers(frame.cell)
+            newest = filling[-1].number if filling else -1
+            filling += (_Window(n) for n in numbers if n > newest)
+            self._add(filling, frame, found)
+        for window in (*complete, *filling):
+            if not self._is_repeated(window):
                 yield from self._give(window, last=True)
         if not self._gave:
             yield self._no_face()
 
-    def _add(self, window, frame, found):
-        self._frames += 1
+    def _numbers(self, cell: int) -> range:
+        """The windows that a cell lies in; none between two far apart."""
+        first = (cell - self._window_frames) // self._stride_frames + 1
+        return range(max(0, first), cell // self._stride_frames + 1)
+
+    def _begins(self, window: "_Window") -> int:
+        return window.number * self._stride_frames
+
+    def _ends(self, window: "_Window") -> int:
+        return self._begins(window) + self._window_frames
+
+    def _is_repeated(self, window: "_Window") -> bool:
+        """Whether all that the video has of a window is in the one before."""
+        before = self._ends(window) - self._stride_frames
+        return window.number > 0 and self._last_cell < before
+
+    def _add(self, windows, frame, found):
+        """Adds a frame to the windows that it lies in, if there are any."""
         self._last_cell = frame.cell
         height, width = frame.image.shape[:2]
         self._size = (width, height)
-        window.frames_total += 1
+        self._frames += bool(windows)
+        for window in windows:
+            window.frames_total += 1
         if not len(found.boxes):
             return
         clip = self._config.clip
+        ids = self._tracker.update(frame.time, found.boxes)
+        for track, score in zip(ids, found.scores, strict=True):
+            self._seen[track] = self._seen.get(track, 0) + 1
+            self._best[track] = max(self._best.get(track, 0.0), float(score))
+        if not windows:
+            return
         context = encode_jpeg(
             context_crop(frame.image, clip.crop_size), clip.jpeg_quality
         )
-        ids = self._tracker.update(frame.time, found.boxes)
-        for track, box, score in zip(
-            ids, found.boxes, found.scores, strict=True
-        ):
+        for track, box in zip(ids, found.boxes, strict=True):
             face = encode_jpeg(
                 face_crop(frame.image, box, clip.crop_size, clip.face_margin),
                 clip.jpeg_quality,
             )
-            self._seen[track] = self._seen.get(track, 0) + 1
-            self._best[track] = max(self._best.get(track, 0.0), float(score))
-            window.parts.setdefault(track, []).append(
-                (frame.time, np.asarray(box, np.float32), face, context)
-            )
+            part = (frame.time, np.asarray(box, np.float32), face, context)
+            for window in windows:
+                window.parts.setdefault(track, []).append(part)
 
     def _give(self, window, last):
         # Stated at `video.fps`; training samples more densely.
@@ -185,7 +215,7 @@ class ClipBuilder:
             )
 
     def _span(self, number):
-        first = number * self._window_frames
+        first = number * self._stride_frames
         last = min(first + self._window_frames, self._last_cell + 1)
         return {
             "start": self._origin + first / self._fps,

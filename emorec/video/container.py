@@ -40,7 +40,7 @@ class VideoInfo:
     """What is known of a video once its first frame is decoded.
 
     Attributes:
-        path: The path as it was given.
+        path: The path or the name as it was given.
         width: Width in pixels of the frames that come out: upright, with
             square pixels.
         height: Height in pixels, likewise.
@@ -69,27 +69,22 @@ class OpenVideo:
     Args:
         path: A local path.
         config: Bounds on the file and on the picture.
+        name: What messages call it; by default the path.
 
     Raises:
         VideoError: It is not a plain file within the bounds that holds a
             video stream.
     """
 
-    def __init__(self, path: str, config: VideoConfig):
-        self.path = path
-        self.file = _open_plain(path, config)
+    def __init__(self, path: str, config: VideoConfig, name: str | None = None):
+        self.path = path if name is None else name
+        self.file = _open_plain(path, config, shown(self.path))
         self.container = None
         self.seekable = True
         try:
             self.container = self._demux()
-            self.stream = _best_stream(path, self.container)
-            context = self.stream.codec_context
-            check_pixels(path, context.width, context.height, config)
-            # libavcodec then refuses a far larger picture before it is
-            # allocated. It counts widths rounded up to 64: hence the slack.
-            limit = config.max_pixels + _PIXEL_SLACK
-            context.options = {"max_pixels": str(limit)}
-            context.thread_type = "AUTO"
+            self.stream = best_stream(self.path, self.container)
+            bound(self.path, self.stream, config)
         except BaseException:
             self.close()
             raise
@@ -151,6 +146,21 @@ def check_pixels(path: str, width: int, height: int, config: VideoConfig):
         )
 
 
+def bound(path: str, stream, config: VideoConfig):
+    """Bounds the pictures of a stream before one of them is decoded.
+
+    Raises:
+        VideoError: Its header states larger ones.
+    """
+    context = stream.codec_context
+    check_pixels(path, context.width, context.height, config)
+    # libavcodec then refuses a far larger picture before it is allocated. It
+    # counts widths rounded up to 64: hence the slack.
+    limit = config.max_pixels + _PIXEL_SLACK
+    context.options = {"max_pixels": str(limit)}
+    context.thread_type = "AUTO"
+
+
 def seconds(stated: float | None) -> float | None:
     """Returns a duration or rate that a header states, if it can be true."""
     if stated is None:
@@ -169,14 +179,13 @@ def duration_of(opened: OpenVideo) -> float | None:
     return None
 
 
-def _open_plain(path: str, config: VideoConfig):
+def _open_plain(path: str, config: VideoConfig, name: str):
     """Opens a regular file of 1 to `max_file_bytes` bytes for reading.
 
     The descriptor itself is checked, so the file cannot be swapped between
     the check and the reading. Its file object is named by a number, so libav
     sees no path.
     """
-    name = shown(path)
     try:
         # A device is not even opened: that alone can act on it.
         _check_plain(name, os.stat(path), config)
@@ -266,7 +275,7 @@ def _refuse_other_files(url: str, flags: int, options: dict):
     raise PermissionError(f"a video may not open another file: {url!r}")
 
 
-def _best_stream(path: str, container):
+def best_stream(path: str, container):
     """Returns the stream that a player would show, never a cover picture."""
     streams = [
         s for s in container.streams.video if not s.disposition & _NOT_A_VIDEO

@@ -153,7 +153,7 @@ class Decoder:
         first = next(timed, None)
         if first is None:
             count = self._progress.damaged
-            damage = f" ({count} damaged packets)" if count else ""
+            damage = f" ({damaged(count)})" if count else ""
             raise VideoError(
                 f"{shown(self._opened.path)}: no frame of it can be decoded"
                 f"{damage}; check that it plays elsewhere"
@@ -242,6 +242,11 @@ class Decoder:
             if frames:
                 errors = 0
             yield from frames
+
+
+def damaged(packets: int) -> str:
+    """Returns the words for so many damaged packets."""
+    return f"{packets} damaged packet{'s' if packets != 1 else ''}"
 
 
 def _stated(opened: OpenVideo) -> float | None:

@@ -9,13 +9,13 @@ import numpy as np
 
 # Grey, the networks' zero: what a crop shows outside of the frame.
 MEAN_PIXEL = 127.5
+NETWORKS = ("pnet", "rnet", "onet")
 
 
 class Engine(Protocol):
     """MTCNN's three networks on a runtime; see `MtcnnNets` for their answers.
 
-    For use from one thread at a time, but for `pnet`, which may be called from
-    several at once.
+    For use from any number of threads.
     """
 
     def pnet(

@@ -32,12 +32,12 @@ import numpy as np
 
 from emorec.config import DetectorConfig
 from emorec.errors import VideoError
-from emorec.video import candidates
+from emorec.video import candidates, regions
 from emorec.video.candidates import BOX, FRAME, LOGIT
 from emorec.video.engine import Engine
+from emorec.video.levels import WINDOW, Levels
 
-# Side in pixels and stride of PNet's window.
-WINDOW = 12
+# Stride of PNet's window.
 STRIDE = 2
 # Most overlap that two boxes may have: within a pyramid level, across levels,
 # after RNet (intersection over union), after ONet (over the smaller box).
@@ -73,7 +73,7 @@ class Detections:
 class FaceDetector:
     """Finds faces in frames.
 
-    For use from one thread at a time.
+    For use from any number of threads.
 
     Args:
         config: Sizes, thresholds and batch size.
@@ -102,6 +102,7 @@ class FaceDetector:
             min(4, os.cpu_count() or 1)
         )
         self._levels = concurrent.futures.ThreadPoolExecutor(LEVELS_AT_ONCE)
+        self._pyramids = Levels(self.config, self._threads)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         """Finds the faces of each frame.
@@ -123,46 +124,28 @@ class FaceDetector:
             found += self._batch(frames[part])
         return found
 
-    def refine(
-        self, frames: Sequence[np.ndarray], boxes: np.ndarray, index: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Moves boxes onto the faces they nearly show, by ONet alone.
+    def detect_near(
+        self, frames: Sequence[np.ndarray], near: Sequence[np.ndarray]
+    ) -> list[Detections | None]:
+        """Finds the faces that show near known boxes.
 
         Args:
             frames: uint8 [H, W, 3] RGB each, all of one size.
-            boxes: f32 [M, 4], x0, y0, x1, y1 in pixels of the frames; they
-                are made square about their centre first.
-            index: int32 [M], each box's frame.
+            near: f32 [N, 4] for each frame: x0, y0, x1, y1 in pixels.
 
         Returns:
-            The moved boxes f32 [M, 4], clipped to the frame, and their scores
-            f32 [M]: ONet's probability of a face, 0 to 1. All are returned,
-            in order, however little they score; they may overlap, and what
-            left the frame has no area.
+            One for each frame, in order: what `detect` finds near the boxes,
+            and maybe more at the edge of what was looked at; or None where
+            `detect` would hardly take longer.
 
         Raises:
             VideoError: A frame is not uint8 [H, W, 3], or the sizes differ.
         """
         _check(frames)
-        result = np.zeros((len(boxes), 5), np.float32)
+        found = []
         for part in self._batches(frames):
-            at = np.flatnonzero((part.start <= index) & (index < part.stop))
-            if not len(at):
-                continue
-            pixels, scale = self._reduced(frames[part])
-            rows = np.column_stack(
-                [index[at] - part.start, boxes[at] / scale, np.zeros(len(at))]
-            )
-            rows = self._judge(
-                self.engine.load(pixels),
-                pixels.shape[1:3],
-                self.engine.onet,
-                48,
-                candidates.squared(rows),
-            )
-            result[at, :4] = self._original(rows, scale, frames[0].shape)
-            result[at, 4] = candidates.probability(rows[:, LOGIT])
-        return result[:, :4], result[:, 4]
+            found += self._batch_near(frames[part], near[part])
+        return found
 
     def _batches(self, frames) -> list[slice]:
         """Returns which frames are analysed together."""
@@ -183,10 +166,25 @@ class FaceDetector:
         return max(1, round(height * target / width)), target
 
     def _batch(self, frames: Sequence[np.ndarray]) -> list[Detections]:
-        shape = frames[0].shape
-        frames, scale = self._reduced(frames)
-        rows = self._cascade(frames)
-        boxes = self._original(rows, scale, shape)
+        pixels, scale = self._reduced(frames)
+        rows = self._cascade(pixels, self._proposals(pixels))
+        return self._found(rows, scale, frames)
+
+    def _batch_near(self, frames, near) -> list[Detections | None]:
+        pixels, scale = self._reduced(frames)
+        scales, sizes = self._pyramids.plan(*pixels.shape[1:3])
+        tiles = regions.tiles(
+            [boxes / scale for boxes in near], scales, sizes, WINDOW
+        )
+        crowded = regions.crowded(tiles, sizes, len(frames))
+        tiles = tiles[~crowded[tiles[:, regions.FRAME]]]
+        rows = self._cascade(pixels, self._proposals_near(pixels, tiles))
+        found = self._found(rows, scale, frames)
+        return [None if none else f for none, f in zip(crowded, found)]
+
+    def _found(self, rows, scale, frames) -> list[Detections]:
+        """Returns each frame's faces, of the cascade's last rows."""
+        boxes = self._original(rows, scale, frames[0].shape)
         scores = candidates.probability(rows[:, LOGIT]).astype(np.float32)
         inside = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
         found = []
@@ -237,10 +235,9 @@ class FaceDetector:
         list(self._threads.map(resize, range(len(frames))))
         return resized
 
-    def _cascade(self, frames: np.ndarray) -> np.ndarray:
-        """Runs the three stages on uint8 [N, h, w, 3]; returns rows."""
+    def _cascade(self, frames: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Runs RNet and ONet on PNet's rows of uint8 [N, h, w, 3]."""
         _, rnet, onet = self.config.thresholds
-        rows = self._proposals(frames)
         judge = functools.partial(
             self._judge, self.engine.load(frames), frames.shape[1:3]
         )
@@ -253,30 +250,47 @@ class FaceDetector:
 
     def _proposals(self, frames: np.ndarray) -> np.ndarray:
         """Runs PNet on every level of the pyramid; returns rows."""
-        height, width = frames.shape[1:3]
-        scale = WINDOW / self.config.min_face_size
-        # Each level from the whole frame, and not from a larger level or from
-        # halved frames: of 120 faces, 4 to 16 then moved below an IoU of .9.
-        frames = frames.astype(np.float32)
-        jobs = []
-        while int(min(height, width) * scale) >= WINDOW:
-            level = self._resized(
-                frames, int(height * scale), int(width * scale)
-            )
-            jobs.append(self._levels.submit(self._level, level, scale))
-            scale *= self.config.scale_factor
+        jobs = [
+            self._levels.submit(self._level, level, scale)
+            for level, scale in self._pyramids.whole(frames)
+        ]
         found = [job.result() for job in jobs]
         found = np.concatenate([candidates.empty(), *found])
         return candidates.suppress(found, NMS_PNET)
+
+    def _proposals_near(self, frames, tiles) -> np.ndarray:
+        """Runs PNet on tiles int [M, 4] of `regions`; returns rows."""
+        scales, levels = self._pyramids.plan(*frames.shape[1:3])
+        found = [candidates.empty()]
+        sizes = regions.tile_sizes(levels)[tiles[:, regions.LEVEL]]
+        strips = self._pyramids.strips(frames, tiles)
+        for size in np.unique(sizes, axis=0):
+            group = tiles[(sizes == size).all(1)]
+            pixels = regions.cut(group, size, strips)
+            found.append(self._windows(pixels, group, np.array(scales)))
+        found = candidates.suppress(np.concatenate(found), NMS_LEVEL)
+        found[:, FRAME] //= max(1, len(scales))
+        return candidates.suppress(found, NMS_PNET)
+
+    def _windows(self, pixels, tiles, scales) -> np.ndarray:
+        """Runs PNet on tiles f32 [M, h, w, 3]; returns rows.
+
+        Their frames are numbered frame * levels + level.
+        """
+        threshold = candidates.logit(self.config.thresholds[0])
+        cells, offsets, logits = self.engine.pnet(pixels, threshold)
+        mine = tiles[cells[:, 0]]
+        level = mine[:, regions.LEVEL]
+        number = mine[:, regions.FRAME] * len(scales) + level
+        corner = cells[:, 1:] * STRIDE + mine[:, [regions.TOP, regions.LEFT]]
+        return _rows(number, corner, offsets, logits, scales[level, None])
 
     def _level(self, level: np.ndarray, scale: float) -> np.ndarray:
         """Runs PNet on f32 [N, h, w, 3]; returns its best rows."""
         threshold = candidates.logit(self.config.thresholds[0])
         cells, offsets, logits = self.engine.pnet(level, threshold)
-        corner = cells[:, 2:0:-1] * STRIDE + 1
-        boxes = np.tile(corner, 2) + offsets * (WINDOW - 1.0)
-        boxes[:, 2:] += WINDOW - 1
-        rows = np.column_stack([cells[:, 0], boxes / scale, logits])
+        corner = cells[:, 1:] * STRIDE
+        rows = _rows(cells[:, 0], corner, offsets, logits, scale)
         return candidates.suppress(rows, NMS_LEVEL)
 
     def _judge(
@@ -313,6 +327,21 @@ class FaceDetector:
         moved[:, BOX] += offsets * np.tile(sides, 2)
         moved[:, LOGIT] = logits
         return moved
+
+
+def _rows(number, corner, offsets, logits, scale) -> np.ndarray:
+    """Returns PNet's windows as candidates.
+
+    Args:
+        number: int [M], each one's frame.
+        corner: int [M, 2], its first row and column in its level.
+        offsets: f32 [M, 4], of PNet.
+        logits: f32 [M], of PNet.
+        scale: Of the level, or f64 [M, 1].
+    """
+    boxes = np.tile(corner[:, ::-1] + 1, 2) + offsets * (WINDOW - 1.0)
+    boxes[:, 2:] += WINDOW - 1
+    return np.column_stack([number, boxes / scale, logits])
 
 
 def _check(frames: Sequence[np.ndarray]):

@@ -26,7 +26,7 @@ from emorec.video.container import (
     seconds,
     shown,
 )
-from emorec.video.decode import Decoder, Progress
+from emorec.video.decode import Decoder, Progress, damaged
 from emorec.video.picture import Upright
 
 __all__ = [
@@ -85,6 +85,7 @@ def read_frames(
     start: float = 0.0,
     end: float | None = None,
     fps: float | None = None,
+    name: str | None = None,
 ) -> "FrameReader":
     """Opens a video and returns the iterator of its sampled frames.
 
@@ -96,6 +97,8 @@ def read_frames(
         end: Frames at or after this time in seconds are left out; None reads
             to the video's end.
         fps: Cells per second.
+        name: What the video is called in messages and in the info; by
+            default the path.
 
     Raises:
         UsageError: A time or rate makes no sense.
@@ -104,7 +107,7 @@ def read_frames(
             damaged, the picture outgrows `max_pixels`, or the video is over
             before `start`.
     """
-    return FrameReader(path, config, start=start, end=end, fps=fps)
+    return FrameReader(path, config, start=start, end=end, fps=fps, name=name)
 
 
 class FrameReader:
@@ -120,7 +123,9 @@ class FrameReader:
             `damage` judges from.
     """
 
-    def __init__(self, path, config, *, start=0.0, end=None, fps=None):
+    def __init__(
+        self, path, config, *, start=0.0, end=None, fps=None, name=None
+    ):
         fps = config.fps if fps is None else fps
         if not (math.isfinite(fps) and fps > 0):
             raise UsageError(f"`fps` must be over 0. Received: {fps!r}")
@@ -130,7 +135,8 @@ class FrameReader:
             raise UsageError(
                 f"`end` must be after `start`. Received: {end!r}, {start!r}"
             )
-        self._path = os.fspath(path)
+        path = os.fspath(path)
+        self._name = shown(path if name is None else name)
         self._has_end = end is not None
         self._timeout = config.frame_timeout_s
         self._hangs = False
@@ -140,7 +146,7 @@ class FrameReader:
         # The target must not refer to `self`, or it would never be dropped.
         self._thread = threading.Thread(
             target=_decode,
-            args=(self._channel, self._path, config, self.progress, window),
+            args=(self._channel, (path, name), config, self.progress, window),
             name="emorec-video",
             daemon=True,
         )
@@ -174,7 +180,7 @@ class FrameReader:
         """
         found = []
         if self.progress.damaged:
-            found.append(f"{self.progress.damaged} damaged packets")
+            found.append(damaged(self.progress.damaged))
         stated = self.progress.stated
         # Not its last frame's start, which a slide show shows for minutes.
         ends = self.progress.last_time + self.progress.last_duration
@@ -183,7 +189,7 @@ class FrameReader:
         if not found:
             return None
         return (
-            f"{shown(self._path)}: is damaged or cut short "
+            f"{self._name}: is damaged or cut short "
             f"({', '.join(found)}); the rest was used: get the file again"
         )
 
@@ -199,7 +205,7 @@ class FrameReader:
             self._hangs = True
             self.close()
             raise VideoError(
-                f"{shown(self._path)}: no frame was decoded within "
+                f"{self._name}: no frame was decoded within "
                 f"{self._timeout:g} s; the file is damaged or its disk too "
                 "slow: copy or convert it, or raise video.frame_timeout_s"
             ) from None
@@ -214,10 +220,11 @@ def _missing(stated: float) -> float:
     return max(1.0, 0.1 * stated)
 
 
-def _decode(channel, path, config, progress, window):
+def _decode(channel, file, config, progress, window):
     """The thread: decodes, samples and hands over, until done or closed."""
     try:
-        with OpenVideo(path, config) as opened:
+        path, name = file
+        with OpenVideo(path, config, name) as opened:
             decoder = Decoder(opened, config, progress)
             _sample(channel, opened, config, decoder, *window)
     except BaseException as error:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 
+from emorec import signals
 from emorec.errors import ServerError
 from serving.configs.plan import is_uri
 
@@ -152,15 +153,7 @@ def running(line: Sequence[str]) -> Iterator[Callable[[], None]]:
         ServerError: It cannot be run.
     """
     with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                line, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        except OSError as e:
-            raise ServerError(
-                f"{line[0]}: cannot be run ({e.strerror or e}); give the path "
-                f"of {BINARY}"
-            ) from e
+        process = None
 
         def check() -> None:
             code = process.poll()
@@ -170,14 +163,30 @@ def running(line: Sequence[str]) -> Iterator[Callable[[], None]]:
                 raise ServerError(f"{line[0]} ended with code {code}: {words}")
 
         try:
+            try:
+                with signals.held():
+                    process = subprocess.Popen(
+                        line, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                    )
+            except OSError as e:
+                raise ServerError(
+                    f"{line[0]}: cannot be run ({e.strerror or e}); give the "
+                    f"path of {BINARY}"
+                ) from e
             yield check
         finally:
-            process.terminate()
-            try:
-                process.wait(_GRACE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            if process is not None:
+                stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends a server: asked first, killed after a time of grace."""
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _last_words(log: str) -> str:

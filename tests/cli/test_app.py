@@ -83,13 +83,13 @@ def here(capsys):
             ["exactly one of", "none"],
         ),
         (
-            ["serve", "--model_base_path=/nowhere"],
-            ["/nowhere", "emorec export"],
+            ["serve", "--model_base_path=/dev/null/none"],
+            ["/dev/null/none", "emorec export"],
         ),
         (["serve", "--model_base_path=/", "--port=70000"], ["--port", "70000"]),
         (["models", "caca_rnn_a"], ["takes flags only", "caca_rnn_a"]),
-        (["demo", "--video=/nowhere.mp4"], ["/nowhere.mp4"]),
-        (["models", "--flagfile=/nowhere"], ["/nowhere"]),
+        (["demo", "--video=/dev/null/none.mp4"], ["/dev/null/none.mp4"]),
+        (["models", "--flagfile=/dev/null/none"], ["/dev/null/none"]),
     ],
 )
 def test_a_wrong_call_is_told_in_one_line_with_code_2(

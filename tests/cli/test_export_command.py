@@ -2,10 +2,14 @@
 
 import functools
 import json
+import shutil
 import sys
 
 import pytest
 from testing import commands
+
+from emorec.export import saved_model
+from serving.server import version_folders
 
 
 @pytest.fixture
@@ -78,6 +82,49 @@ def test_without_a_model_nothing_is_left(capsys, tmp_path):
     assert done.code == 1
     assert "no trained model" in done.fault()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["saved_model", "onnx"])
+def test_an_evaluation_that_is_none(export, tmp_path, form):
+    (tmp_path / "report").mkdir()
+    done = export(
+        f"--output_dir={tmp_path / 'out'}",
+        f"--format={form}",
+        f"--evaluation={tmp_path / 'report'}",
+    )
+    assert done.code == 1
+    assert done.fault().startswith(
+        f"emorec export: {tmp_path}/report/metrics.json: "
+    )
+    assert done.fault().endswith(
+        "give a folder that `emorec evaluate` wrote for this model"
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_cards_of_the_newest_version_lie_beside(
+    export, base_path, tmp_path, monkeypatch
+):
+    # Written and proven elsewhere: a minute each.
+    def write(bundle, folder):
+        shutil.copytree(base_path / "1", folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(saved_model, "_write", write)
+    monkeypatch.setattr(saved_model, "_prove", lambda *_: {})
+    for version in (5, 4):
+        done = export(f"--output_dir={tmp_path}", f"--version={version}")
+        assert (done.code, done.err) == (0, "")
+        card = (tmp_path / f"{version}/assets/model_card.md").read_text()
+        title = f"# Model card: CACA-RNN A, version {version}\n"
+        assert card.startswith(title)
+    names = ["4", "5", "data_card.md", "model_card.md"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    # A model server reads the base path.
+    assert saved_model.versions(tmp_path) == [4, 5]
+    assert sorted(version_folders.find_versions(str(tmp_path))) == [4, 5]
+    for name in names[2:]:
+        newest = (tmp_path / "5/assets" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == newest
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """`emorec predict`: folders, workers, and what they change: nothing."""
 
+import csv
 import json
 import shutil
 
@@ -47,6 +48,8 @@ def test_workers_write_what_one_process_writes(
             f"--workers={workers}",
             f"--output={output}",
             f"--report={page}",
+            "--blur_faces",
+            "--smooth=1",
             "--detect_every=2",
         )
         assert done.code == 0
@@ -68,6 +71,61 @@ def test_workers_write_what_one_process_writes(
         assert a == b
     for text in (page.read_text(), also_page.read_text()):
         assert text.count("data:image/jpeg;base64,/9j/") >= 3 * 6
+
+
+def test_windows_tables_and_timelines(here, folder, onnx_dir, tmp_path):
+    output, plots = tmp_path / "out.csv", tmp_path / "plots"
+    done = here(
+        "predict",
+        f"{folder}/**/*.mp4",
+        f"--onnx={onnx_dir}",
+        "--fps=4",
+        "--every=0.5,0.25",
+        "--people=main",
+        "--uncertain_below=1",
+        f"--output={output}",
+        f"--plot={plots}",
+        "--smooth=0.5",
+    )
+    assert done.code == 0, done.err
+    assert "note: the model is made for 8 frames a second; at 4" in done.out
+    with open(output, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    # 0.75 s are three frames at 4 a second: two windows of two, and a whole.
+    names = [str(folder / n) for n in ("b.mp4", "below/a.mp4")]
+    assert [r["video"] for r in rows] == [n for n in names for _ in range(3)]
+    assert [r["whole"] for r in rows] == ["false", "false", "true"] * 2
+    assert [r["frames"] for r in rows] == ["2", "2", "3"] * 2
+    assert {r["uncertain"] for r in rows} == {"true"}
+    assert done.out.count("(uncertain)") == 6
+    assert done.out.count("whole video, person 0: ") == 2
+    assert sorted(p.name for p in plots.iterdir()) == ["a.png", "b.png"]
+
+
+def test_choices_that_do_not_fit_are_told_before_the_model_is_loaded(
+    here, folder
+):
+    for flags, said in (
+        (["--every=1,2,3"], "`every` must be WINDOW or WINDOW,STRIDE"),
+        (["--resume"], "`--resume` belongs to --output"),
+        (["--output=a.xml"], "results must go to a file that ends in .jsonl"),
+        (["--annotate=a.mp4"], "`--annotate` must be a folder where there are"),
+    ):
+        done = here("predict", folder, "--onnx=nowhere", *flags)
+        assert done.code == 2
+        assert said in done.fault()
+
+
+@pytest.mark.parametrize("flag", ["output", "report"])
+def test_a_place_that_takes_no_files_is_told_before_the_work(
+    here, folder, flag
+):
+    for place in ("/proc", folder / "notes.txt"):
+        path = f"{place}/a.jsonl"
+        done = here("predict", folder, "--onnx=nowhere", f"--{flag}={path}")
+        assert done.code == 1
+        assert done.fault().startswith(f"emorec predict: {path}: cannot be ")
+        assert "written" in done.fault()
 
 
 def test_a_folder_without_videos_is_told(here, onnx_dir, tmp_path):
@@ -97,7 +155,17 @@ def test_an_absent_model_is_one_line_from_workers_too(here, folder):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--workers=-1", "--workers=257", "--detect_every=0"]
+    "flag",
+    [
+        "--workers=-1",
+        "--workers=257",
+        "--detect_every=0",
+        "--fps=0",
+        "--duration=0",
+        "--max_download_mb=0",
+        "--uncertain_below=1.1",
+        "--smooth=-1",
+    ],
 )
 def test_a_flag_out_of_bounds(here, flag):
     done = here("predict", "a.mp4", "--onnx=nowhere", flag)

@@ -26,6 +26,8 @@ TOP = {
     # Neither is part of the package.
     "benchmarks",
     "docs",
+    "mkdocs.yml",
+    "examples",
 }
 # About 300 lines is the rule; beyond this a file wants to be two. A test's
 # tables of cases may be longer.

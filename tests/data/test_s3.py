@@ -120,6 +120,26 @@ missing = f"{url}/clips/missing.csv"
 found["missing"] = fault(manifest.read, missing)
 small = config.override(["video.max_file_bytes=1000"])
 found["too large"] = fault(prepare.prepare, read, f"{url}/small", small)
+
+# Videos to predict for.
+from emorec.predict_sources import Sources, expand
+
+found["expanded"] = [
+    expand([f"{url}/clips/{name}"])
+    for name in ("", "*/*.mp4", "**/bad.mp4", "none*.mp4")
+]
+def copied(name, most):
+    with Sources(most).local(f"{url}/clips/{name}") as path:
+        return pathlib.Path(path).read_bytes().hex()
+with tempfile.TemporaryDirectory() as folder:
+    tempfile.tempdir = folder
+    found["copies"] = [
+        copied("bad.mp4", 9999),
+        fault(copied, "none.mp4", 9999),
+        fault(copied, "bad.mp4", 99),
+    ]
+    tempfile.tempdir = None
+    found["copies left"] = [p.name for p in pathlib.Path(folder).iterdir()]
 print(json.dumps(found))
 """
 
@@ -316,6 +336,26 @@ def test_a_video_is_not_copied_beyond_the_bound(found, server):
         r"cut it, or raise video.max_file_bytes",
         found["too large"],
     )
+
+
+def test_videos_to_predict_for(found, server, videos):
+    url = f"{server.url}/clips"
+    names = sorted(pathlib.Path(row.path).name for row in videos)
+    inner = [f"{url}/videos/{name}" for name in names]
+    assert found["expanded"] == [
+        [f"{url}/bad.mp4", *inner],
+        inner,
+        [f"{url}/bad.mp4"],
+        [f"{url}/none*.mp4"],
+    ]
+    copy, absent, large = found["copies"]
+    assert bytes.fromhex(copy) == b"no video " * 100
+    assert absent.startswith(f"{url}/none.mp4: cannot be read (")
+    assert large == (
+        f"{url}/bad.mp4: over 99 bytes; copy it yourself and name the file, "
+        "or raise --max_download_mb"
+    )
+    assert found["copies left"] == []
 
 
 @pytest.mark.long

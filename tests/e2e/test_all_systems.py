@@ -1,10 +1,10 @@
 """Every system goes the whole way, by the same commands."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
+from testing.evaluations import check_same, metrics_of, rows_of
 
 from emorec.models import presets
 from serving.server.server import ModelServer
@@ -23,15 +23,6 @@ def answers(path) -> list[dict]:
 
 def probabilities(values) -> list[float]:
     return list(values["probabilities"].values())
-
-
-def table(path) -> list[list[float]]:
-    """The probabilities of each row of a predictions.csv."""
-    with open(path, newline="") as f:
-        return [
-            [float(v) for k, v in row.items() if k.startswith("p_")]
-            for row in csv.DictReader(f)
-        ]
 
 
 # The default system goes this way in test_main_job too, which is not long.
@@ -72,7 +63,7 @@ def test_trained_evaluated_exported_served_and_asked(
     )
 
     video = sorted((sample_set.parent / "videos").glob("*.mp4"))[-1]
-    found, rows = {}, {}
+    found, reports = {}, {}
     with ModelServer(str(base), "emotion", port=0, rest_port=None) as server:
         for kind, place in (
             ("model_dir", model),
@@ -89,16 +80,16 @@ def test_trained_evaluated_exported_served_and_asked(
                 f"--output_dir={report}",
                 "--quiet",
             )
-            values = json.loads((report / "metrics.json").read_text())
+            values = metrics_of(report)
             assert values["system"] == system
             assert values["notes"] == described["info"]["notes"]
-            rows[kind] = table(report / "predictions.csv")
+            reports[kind] = report
             path = tmp_path / f"{kind}.jsonl"
             run("predict", video, f"--{kind}={place}", f"--output={path}")
             found[kind] = answers(path)
-    assert len(rows["server"]) == 8
+    assert len(rows_of(reports["server"])) == 8
     for kind in ("model_dir", "saved_model", "onnx"):
-        np.testing.assert_allclose(rows[kind], rows["server"], atol=3e-6)
+        check_same(reports[kind], reports["server"])
         assert len(found[kind]) == len(found["server"]) >= 1
         for ours, theirs in zip(found[kind], found["server"], strict=True):
             assert ours["label"] == theirs["label"]

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 from testing import commands
+from testing.evaluations import check_same, metrics_of, rows_of
 
 # Rows of the sample set: two of train's identities, and one of each other.
 ROWS = {"train": 6, "validation": 2, "test": 2}
@@ -92,7 +93,7 @@ def test_from_videos_to_an_answer(run, sample_set, tmp_path):
     assert config["train"]["epochs"] == 2
 
     backends = [f"--model_dir={model}"]
-    figures = [evaluated(run, data, tmp_path, backends[0])]
+    folders = [evaluated(run, data, tmp_path, backends[0])]
 
     done = run(
         "export",
@@ -105,22 +106,19 @@ def test_from_videos_to_an_answer(run, sample_set, tmp_path):
     backends.append(f"--saved_model={base}")
     with serving(base) as address:
         backends.append(f"--server={address}")
-        figures += [evaluated(run, data, tmp_path, b) for b in backends[1:]]
+        folders += [evaluated(run, data, tmp_path, b) for b in backends[1:]]
         answers = [predicted(run, videos, tmp_path, b) for b in backends]
-    for other in figures[1:]:
-        assert other["metrics"]["acc"] == figures[0]["metrics"]["acc"]
-        assert other["metrics"]["cross_entropy"] == pytest.approx(
-            figures[0]["metrics"]["cross_entropy"], abs=1e-5
-        )
+    for other in folders[1:]:
+        check_same(folders[0], other)
     for other in answers[1:]:
         compare(answers[0], other)
     check_schema(answers[0], videos)
 
 
 def evaluated(run, data, folder, backend):
-    out = folder / "evaluation"
+    out = folder / backend.strip("-").partition("=")[0]
     done = run("evaluate", f"--data_dir={data}", f"--output_dir={out}", backend)
-    values = json.loads((out / "metrics.json").read_text())
+    values = metrics_of(out)
     assert values["metrics"]["n"] == 2
     assert values["system"] == "caca_rnn_a"
     assert values["random_weights"] == ["context"]
@@ -128,9 +126,8 @@ def evaluated(run, data, folder, backend):
         re.sub(r"[ :]+", " ", done.out)
     )
     assert "100.0% of the sampled frames had a face" in done.out
-    with open(out / "predictions.csv", newline="") as f:
-        assert len(list(csv.DictReader(f))) == 2
-    return values
+    assert len(rows_of(out)) == 2
+    return out
 
 
 def predicted(run, videos, folder, backend):
@@ -141,38 +138,48 @@ def predicted(run, videos, folder, backend):
     assert done.err == ""
     assert done.out.splitlines()[-1] == str(report)
     page = report.read_text(encoding="utf-8")
-    assert page.count("<h3>Person 0, ") == 4
+    # One person in each video, over both of its windows.
+    assert page.count("<h3>Person 0: ") == len(videos)
     return [json.loads(line) for line in output.read_text().splitlines()]
 
 
 def compare(ours, theirs):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
-        left, right = a.pop("probabilities"), b.pop("probabilities")
         # Written to six places: 1e-5 as asked for, and one unit of the last.
-        assert left == pytest.approx(right, abs=1.1e-5)
+        for name in ("probabilities", "confidence"):
+            assert a[name] == pytest.approx(b[name], abs=1.1e-5)
+            b = {**b, name: a[name]}
         assert a == b
-        a["probabilities"] = left
 
 
 def check_schema(results, videos):
-    assert [r["video"] for r in results] == [v for v in videos for _ in "12"]
-    assert [r["start"] for r in results] == [0.0, 0.5] * 2
-    assert [r["end"] for r in results] == [0.5, 0.75] * 2
+    # Two windows of each video, then the answer over both.
+    assert [r["video"] for r in results] == [v for v in videos for _ in "123"]
+    assert [r["start"] for r in results] == [0.0, 0.5, 0.0] * 2
+    assert [r["end"] for r in results] == [0.5, 0.75, 0.75] * 2
+    for result in results[2::3]:
+        assert (result["whole"], result["windows"]) == (True, 2)
+        assert result["frames"] == 6 and "per_frame" not in result
     for result in results:
+        check_answer(result)
+        if result.get("whole"):
+            continue
         assert set(result) == {
             "video",
             "track",
             "start",
             "end",
             "label",
+            "confidence",
+            "calibrated",
+            "uncertain",
             "probabilities",
             "frames",
             "frames_with_face",
+            "coverage",
             "per_frame",
         }
-        assert result["track"] == 0
-        assert result["frames"] == result["frames_with_face"]
         assert len(result["per_frame"]) == result["frames"]
         times = [f["time"] for f in result["per_frame"]]
         assert times == sorted(times)
@@ -180,7 +187,13 @@ def check_schema(results, videos):
         for frame in result["per_frame"]:
             x0, y0, x1, y1 = frame["box"]
             assert 0 <= x0 < x1 and 0 <= y0 < y1
-        shares = result["probabilities"]
-        assert len(shares) == 8
-        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
-        assert result["label"] == max(shares, key=shares.get)
+
+
+def check_answer(result):
+    assert result["track"] == 0
+    assert result["frames"] == result["frames_with_face"]
+    assert result["calibrated"] is True and result["coverage"] == 1
+    shares = result["probabilities"]
+    assert len(shares) == 8
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+    assert result["label"] == max(shares, key=shares.get)

@@ -5,77 +5,20 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import skimage.data
 from testing import videos
+from testing.evaluations import DESCRIPTION, clip, data, worked_example
 
 from emorec import backends
 from emorec.config import Config
 from emorec.data import dataset, keys, manifest, prepare, records, shards
-from emorec.errors import ConfigError, EmorecError, RecordError
-from emorec.evaluation import batches, evaluate
-from emorec.labels import LabelSet
+from emorec.errors import ConfigError, EmorecError, ModelError, RecordError
+from emorec.evaluation import batches, calibration, evaluate, evaluation_files
 from emorec.training import bundle
-
-NAMES = ("calm", "glad", "upset")
-DESCRIPTION = {
-    "system": "caca_rnn_a",
-    "random_weights": ["context"],
-    "info": {"notes": ["a thing to be said"]},
-}
-
-
-def data(train=(1, 5, 2), failures=()) -> dataset.Dataset:
-    counts = dict(zip(NAMES, train, strict=True))
-    # More frames than the labelled rows of `worked_example` have.
-    frames = {"frames_total": 80, "frames_with_face": 30}
-    splits = {"test": {"files": ["t"], "labels": {}, **frames}}
-    if any(train):
-        splits["train"] = {"files": ["x"], "labels": counts}
-    return dataset.Dataset(
-        path="data",
-        config=Config(),
-        labels=LabelSet("auto", NAMES),
-        splits=splits,
-        failures=list(failures),
-        sources={},
-        fingerprint="0123456789abcdef",
-    )
-
-
-def clip(row, label, probabilities, with_face, row_frames=(8, 8), source=""):
-    return evaluate.ClipPrediction(
-        row=row,
-        video=f"{row}.mp4",
-        source=source,
-        label_id=label,
-        frames_with_face=with_face,
-        row_frames=row_frames,
-        probabilities=np.array(probabilities, np.float32),
-    )
-
-
-def worked_example():
-    """Four rows. Row a has two windows that disagree; row c has no face.
-
-    a: (6 * [.6 .3 .1] + 2 * [.1 .2 .7]) / 8 = [.475 .275 .25] -> calm, right.
-       (Unweighted it would be [.35 .25 .4] -> upset, wrong.)
-    b: [.2 .7 .1] -> glad, right.
-    c: no face at all: wrong. What an empty window answers is not looked at.
-    d: [.5 .4 .1] -> calm; it is upset: wrong. Its second window is empty.
-    """
-    nan = [float("nan")] * 3
-    return [
-        clip("a", 0, [0.6, 0.3, 0.1], 6, (24, 8)),
-        clip("b", 1, [0.2, 0.7, 0.1], 8, source="studio"),
-        clip("a", 0, [0.1, 0.2, 0.7], 2, (24, 8)),
-        clip("c", 1, nan, 0, (8, 0)),
-        clip("d", 2, [0.5, 0.4, 0.1], 4, (16, 4)),
-        clip("d", 2, nan, 0, (16, 4)),
-        clip("unlabelled", -1, nan, 8),
-    ]
 
 
 def test_windows_are_weighed_by_their_frames():
@@ -171,6 +114,8 @@ def test_the_files(tmp_path):
         "source": "",
         "label": "calm",
         "predicted": "calm",
+        "correct": "True",
+        "confidence": "0.475000",
         "frames": "24",
         "frames_with_face": "8",
         "p_calm": "0.475000",
@@ -178,6 +123,156 @@ def test_the_files(tmp_path):
         "p_upset": "0.250000",
     }
     assert rows[2]["predicted"] == rows[2]["p_calm"] == ""
+    assert rows[2]["correct"] == "False" and rows[2]["confidence"] == ""
+
+
+def test_the_figures_of_each_source():
+    made = evaluate.report(data(), "test", worked_example(), DESCRIPTION)
+    assert [s.name for s in made.sources] == ["", "studio"]
+    rest, studio = (s.to_dict() for s in made.sources)
+    # Rows a, c and d; of them a is right. Their frames: 8 + 0 + 4 of 48.
+    assert (rest["n"], rest["answered"]) == (3, 2)
+    assert rest["acc"] == pytest.approx(1 / 3)
+    assert rest["map"] == pytest.approx((1 / 2 + 0 + 0) / 3)
+    assert rest["frames_with_face_share"] == pytest.approx(12 / 48)
+    assert (studio["n"], studio["acc"], studio["uar"]) == (1, 1, 1)
+    values = made.to_dict()["metrics"]
+    assert values["sources"] == {"": rest, "studio": studio}
+    low, high = values["intervals"]["acc"]
+    assert 0 <= low < values["acc"] < high <= 1
+
+
+def test_confidence_is_the_calibrated_one():
+    """The temperature changes confidence, and nothing else."""
+    info = {"calibration": {"temperature": 0.5, "split": "validation"}}
+    description = {**DESCRIPTION, "info": info}
+    plain = evaluate.report(data(), "test", worked_example(), DESCRIPTION)
+    made = evaluate.report(data(), "test", worked_example(), description)
+    # Of [.475 .275 .25], the squares over their sum.
+    assert made.rows[0]["confidence"] == pytest.approx(
+        0.475**2 / (0.475**2 + 0.275**2 + 0.25**2)
+    )
+    assert plain.rows[0]["confidence"] == pytest.approx(0.475)
+    for ours, theirs in zip(made.rows, plain.rows, strict=True):
+        for name in ("predicted", "correct", "probabilities"):
+            assert ours[name] == theirs[name]
+    found = made.calibration
+    # Three rows have an answer: .475 (right), .7 (right), .5 (wrong).
+    assert found["clips"] == 3 and found["fitted_on"] == "validation"
+    assert found["ece_before"] == pytest.approx(
+        (abs(0.475 + 0.5 - 1) + abs(0.7 - 1)) / 3, abs=1e-6
+    )
+    squared = calibration.apply(np.array(made.rows[1]["probabilities"]), 0.5)
+    assert found["bins"][9]["confidence"] == pytest.approx(
+        squared.max(), abs=1e-6
+    )
+    assert plain.calibration["ece_after"] is None
+    assert plain.calibration["fitted_on"] is None
+
+
+@pytest.mark.parametrize("bad", [{}, {"temperature": 0}, {"temperature": "x"}])
+def test_a_damaged_calibration_is_refused(bad):
+    info = {"calibration": {"method": "temperature", **bad}}
+    with pytest.raises(ModelError) as e:
+        evaluate.report(
+            data(), "test", worked_example(), {**DESCRIPTION, "info": info}
+        )
+    assert str(e.value).startswith("the model's calibration is damaged (")
+    assert str(e.value).endswith("); train or export the model again")
+
+
+def test_what_is_no_fair_test_is_said():
+    known = {**DESCRIPTION["info"], "data": {"fingerprint": "0123456789abcdef"}}
+    known = {**DESCRIPTION, "info": known}
+    made = evaluate.report(data(), "test", worked_example(), known)
+
+    def caution(split, description=known):
+        return dataclasses.replace(
+            made, split=split, description=description
+        ).caution
+
+    assert caution("test") == caution("test", DESCRIPTION) == ""
+    assert caution("train").startswith("the model was trained on these clips")
+    assert caution("validation").startswith("training chose its best epoch by")
+    # Of other data, perhaps the same clips under another name.
+    assert caution("validation", DESCRIPTION) == ""
+    for found in (caution("train", DESCRIPTION), caution("all")):
+        assert found.startswith("clips that the model was trained on, if")
+
+
+def test_no_answer_at_all():
+    clips = [clip("a", 0, [0, 0, 0], 0, (8, 0))]
+    made = evaluate.report(data(), "test", clips, DESCRIPTION)
+    assert made.calibration is None
+    assert made.metrics.acc == 0
+    assert made.to_dict()["metrics"]["intervals"]["acc"] is None
+
+
+def test_parquet_holds_what_the_csv_holds(tmp_path):
+    from pyarrow import parquet
+
+    made = evaluate.report(data(), "test", worked_example(), DESCRIPTION)
+    made.write(tmp_path, ("csv", "parquet"))
+    table = parquet.read_table(tmp_path / "predictions.parquet")
+    with open(tmp_path / "predictions.csv", newline="") as f:
+        heads, *rows = csv.reader(f)
+    assert table.column_names == heads
+    found = [list(row.values()) for row in table.to_pylist()]
+    assert [[evaluation_files._text(v) for v in row] for row in found] == rows
+    assert str(table.schema.field("correct").type) == "bool"
+    assert table["predicted"].to_pylist() == ["calm", "glad", None, "calm"]
+    assert table["p_calm"].to_pylist()[2] is None
+
+
+def test_parquet_without_pyarrow_is_told_before_the_work(monkeypatch):
+    evaluation_files.require(["csv", "parquet"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    evaluation_files.require(["csv"])
+    with pytest.raises(EmorecError, match="install emorec.tables.$"):
+        evaluation_files.require(["csv", "parquet"])
+
+
+def test_the_tables(tmp_path):
+    made = evaluate.report(data(), "test", worked_example(), DESCRIPTION)
+    evaluation_files.write_tables(made, tmp_path)
+
+    def lines(name):
+        return (tmp_path / name).read_text().splitlines()
+
+    assert lines("confusion.csv") == [
+        "label,calm,glad,upset,no answer",
+        "calm,1,0,0,0",
+        "glad,0,1,0,1",
+        "upset,1,0,0,0",
+    ]
+    assert lines("per_class.csv")[:2] == [
+        "label,precision,recall,f1,average_precision,clips",
+        "calm,0.500000,1.000000,0.666667,0.500000,1",
+    ]
+    assert lines("per_source.csv")[2] == (
+        "studio,1,1,0.333333,1.000000,1.000000,1.000000,1.000000"
+    )
+
+
+def test_a_spreadsheet_is_given_no_formula(tmp_path):
+    clips = [clip("=cmd()", 0, [0.6, 0.3, 0.1], 8, source="@SUM(1)")]
+    made = evaluate.report(data(), "test", clips, DESCRIPTION)
+    made.write(tmp_path)
+    with open(tmp_path / "predictions.csv", newline="") as f:
+        (row,) = csv.DictReader(f)
+    assert row["video"] == "'=cmd().mp4" and row["source"] == "'@SUM(1)"
+    assert made.rows[0]["video"] == "=cmd().mp4"
+
+
+def test_files_of_an_earlier_run_go(tmp_path):
+    made = evaluate.report(data(), "test", worked_example(), DESCRIPTION)
+    made.write(tmp_path, ("csv", "parquet"))
+    evaluation_files.write_tables(made, tmp_path)
+    assert evaluation_files.draw(made, tmp_path, "a title")
+    (tmp_path / "mine.txt").write_text("kept")
+    assert len(list(tmp_path.iterdir())) == 9
+    evaluation_files.clear(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
 class Counting:
@@ -298,12 +393,17 @@ def test_requests_are_bounded_in_number_and_bytes(
     assert steps == [(i + 1, shards) for i in range(shards)]
 
 
-@pytest.mark.parametrize("split", ["test", "train"])
-def test_the_model_and_its_export_agree(prepared, model_dir, base_path, split):
-    ours = evaluate.with_bundle(prepared, split, bundle.load(model_dir))
-    theirs = evaluate.with_backend(
-        prepared, split, backends.SavedModelBackend(base_path)
-    )
+def test_the_model_and_its_export_agree(prepared, model_dir, base_path):
+    model = bundle.load(model_dir)
+    export = backends.SavedModelBackend(base_path)
+    for split in ("test", "train"):
+        check_answers(
+            evaluate.with_bundle(prepared, split, model),
+            evaluate.with_backend(prepared, split, export),
+        )
+
+
+def check_answers(ours, theirs):
     assert len(ours) == len(theirs) > 0
     for a, b in zip(ours, theirs, strict=True):
         assert (a.row, a.video, a.label_id) == (b.row, b.video, b.label_id)

@@ -332,3 +332,16 @@ def test_table_of_many_classes_prints_no_matrix():
     table = metrics.format_table(evaluate([3], np.eye(21)[[3]], names=names))
     assert "confusion matrix of 21 classes: too wide to print" in table
     assert " 20  c20" in table
+
+
+def test_rounding_errors_are_no_ranking():
+    """A label that a model cannot give, as two processors compute it."""
+    labels, rest = [0, 1, 2, 1], [0.5, 0.2, 0.3, 0.4]
+    noise = np.array([[1.0, 1.1, 1.2, 1.3], [1.3, 1.2, 1.1, 1.0]]) * 1e-7
+    found = [
+        evaluate(labels, [[p, 1 - p - e, e] for p, e in zip(rest, cells)])
+        for cells in noise
+    ]
+    assert (
+        found[0].average_precision[2] == found[1].average_precision[2] == 1 / 4
+    )

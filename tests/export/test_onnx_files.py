@@ -20,9 +20,11 @@ from emorec.features.encoders import Encoders
 from emorec.training import bundle as bundles
 
 FILES = {
+    "data_card.md",
     "emorec.json",
     "labels.txt",
     "model.onnx",
+    "model_card.md",
     "face_encoder.onnx",
     "context_encoder.onnx",
     "pnet.onnx",

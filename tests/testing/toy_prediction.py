@@ -22,12 +22,17 @@ class ToyBackend:
     labels = LabelSet("auto", ("calm", "glad"))
 
     def __init__(self, *assignments):
-        self.description = {"system": "toy"}
-        self.config = Config().override(assignments)
+        self.description = {"system": "toy", "info": {}}
+        # The detectors below search whole frames alone.
+        every = "detector.detect_every=1"
+        self.config = Config().override([every, *assignments])
         self.asked = []
 
     def warm_up(self):
         pass
+
+    def engine(self):
+        return None
 
     def predict(self, clips):
         self.asked.append([c.frames_with_face for c in clips])

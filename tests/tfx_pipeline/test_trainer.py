@@ -161,6 +161,15 @@ def test_what_a_run_leaves(ran):
     # The Tuner's best values go over the Trainer's own.
     assert found.config.model.rnn_units == 6
     assert found.config.model.encoder_units == 8
+    # Told with its answers, and by the cards that a push carries along.
+    calibration = found.info["calibration"]
+    assert calibration["clips"] == found.info["validation"]["answered"] > 0
+    card = (ran.model / "assets" / "model_card.md").read_text()
+    assert f"temperature of {calibration['temperature']:.3g}, fitted" in card
+    fingerprint = found.info["data"]["fingerprint"]
+    card = (ran.model / "assets" / "data_card.md").read_text()
+    assert card.startswith(f"# Data card: data set {fingerprint}\n")
+    assert "frames with a face" in card
 
 
 def test_the_saved_model_answers_as_the_model(prepared, features_artifact, ran):

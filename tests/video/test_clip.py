@@ -10,7 +10,8 @@ import skimage.data
 
 from emorec.config import Config
 from emorec.errors import UsageError
-from emorec.video.clip import ClipBuilder, context_crop, encode_jpeg
+from emorec.video import follow
+from emorec.video.clip import Clip, ClipBuilder, context_crop, encode_jpeg
 from emorec.video.faces import Detections, FaceDetector
 from emorec.video.reader import Frame
 
@@ -88,6 +89,14 @@ def test_one_person_in_windows():
         np.testing.assert_array_equal(c.boxes, [LEFT] * len(c.times))
     times = np.concatenate([c.times for c in found])
     np.testing.assert_allclose(times, 2 + np.arange(20) / FPS)
+
+
+def test_what_shows_a_clip_shows_no_crops():
+    clip = Clip(
+        *(0, 0, 0.0, 1.0, np.zeros(1), np.zeros((1, 4))),
+        *((b"face",), (b"context",), 1, (4, 4)),
+    )
+    assert "b'" not in repr(clip)
 
 
 def test_a_clip_is_never_longer_than_its_window():
@@ -252,8 +261,9 @@ def test_a_window_comes_when_the_next_is_complete():
     )
     for number, c in enumerate(builder.build(watched())):
         assert c.window == number
-        # Two windows and the batch with the first frame of the third.
-        assert len(read) <= (number + 2) * 8 + 4
+        # Two windows, the batch with the first frame of the third, and those
+        # that are searched meanwhile.
+        assert len(read) <= (number + 2) * 8 + 4 * (1 + follow.SEARCHES)
 
 
 def peak_of(count) -> int:

@@ -96,7 +96,7 @@ def test_networks_equal_the_package(package, detector, name, size):
     pixels = pixels.astype(np.float32)
     stage = package.stages[["pnet", "rnet", "onet"].index(name)]
     theirs = stage.model((pixels - 127.5) / 128)
-    offsets, logits = getattr(detector.engine.nets, name)(pixels)
+    offsets, logits = getattr(mtcnn_nets.MtcnnNets(), name)(pixels)
     np.testing.assert_allclose(offsets, theirs[0], atol=2e-5)
     np.testing.assert_allclose(
         candidates.probability(logits.numpy()), theirs[-1][..., 1], atol=2e-5

@@ -11,6 +11,7 @@ from emorec.export import names, onnx_convert, onnx_parts
 from emorec.video import onnx_engine, reader, tracks
 from emorec.video.engine import MEAN_PIXEL
 from emorec.video.faces import FaceDetector
+from emorec.video.mtcnn_nets import MtcnnNets
 from emorec.video.onnx_engine import OnnxEngine
 
 # No reduction of the frames and a deep pyramid; the rest is the default.
@@ -24,7 +25,7 @@ def ours():
 
 @pytest.fixture(scope="module")
 def theirs(ours):
-    made = onnx_parts.net_parts(ours.engine.nets)
+    made = onnx_parts.net_parts(MtcnnNets())
     return FaceDetector(
         DEEP,
         OnnxEngine(

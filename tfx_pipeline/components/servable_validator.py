@@ -52,6 +52,7 @@ _CODE = (
     "emorec/config_values.py",
     "emorec/data",
     "emorec/export/names.py",
+    "emorec/signals.py",
     "serving",
     "tfx_pipeline/candidates.py",
     "tfx_pipeline/components/servable_validator.py",

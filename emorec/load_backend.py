@@ -1,0 +1,92 @@
+"""A backend out of a path or a preset's name, told apart by what is there."""
+
+import os
+
+from emorec import preset_models
+from emorec.data import files
+from emorec.errors import ModelError, UsageError
+
+KINDS = ("model_dir", "saved_model", "onnx")
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    kind: str | None = None,
+    threads: int | None = None,
+):
+    """Returns an `emorec.predict.Backend`.
+
+    Args:
+        path: A model folder of `emorec train` (local or remote), a SavedModel
+            (a version folder, or a base path: its newest version), an ONNX
+            directory, or a key of `preset_models.PRESETS`.
+        kind: One of `KINDS`; by default what lies in the folder tells.
+        threads: Of each network of ONNX; by default one for each core.
+
+    Raises:
+        UsageError: The kind is unknown, or threads are given for another one
+            than ONNX.
+        EmorecError: There is no model, it is damaged, or what runs it is not
+            installed.
+    """
+    if kind is None and str(path) in preset_models.PRESETS:
+        _check_threads(threads, "a preset")
+        return preset_models.load(str(path))
+    kind = _kind_of(path) if kind is None else kind
+    if kind == "onnx":
+        from emorec.onnx_backend import OnnxBackend
+
+        return OnnxBackend(path, threads)
+    if kind not in KINDS:
+        raise UsageError(
+            f"`kind` must be {', '.join(KINDS)}. Received: {kind!r}"
+        )
+    _check_threads(threads, kind)
+    from emorec import backends
+
+    if kind == "saved_model":
+        return backends.SavedModelBackend(path)
+    from emorec.training import graphs
+
+    return backends.LocalBackend(graphs.load(path))
+
+
+def _kind_of(path) -> str:
+    """Tells what a folder holds.
+
+    Raises:
+        ModelError: It holds no model, or there is none.
+    """
+    from emorec.export import names
+
+    # As `emorec.training.bundle.FILE`, whose import would load Keras.
+    if files.exists(files.join(path, "model.json")):
+        return "model_dir"
+    if files.exists(files.join(path, names.ONNX_JSON)):
+        return "onnx"
+    if _is_saved_model(path):
+        return "saved_model"
+    what = "holds no model" if os.path.isdir(path) else "no such model"
+    raise ModelError(
+        f"{path}: {what}; give a folder of `emorec train` or `emorec export`, "
+        f"or a preset: {', '.join(preset_models.PRESETS)}"
+    )
+
+
+def _is_saved_model(path) -> bool:
+    if not os.path.isdir(path):
+        return False
+    inside = [path, *(e.path for e in os.scandir(path) if e.name.isdigit())]
+    return any(
+        os.path.isfile(os.path.join(p, "saved_model.pb")) for p in inside
+    )
+
+
+def _check_threads(threads, kind):
+    if threads is not None:
+        raise UsageError(
+            "`threads` belongs to an ONNX model; TensorFlow's are set by "
+            "`tf.config.threading` before anything runs. Received: "
+            f"{threads} for {kind}"
+        )
