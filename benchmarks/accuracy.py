@@ -9,9 +9,9 @@ from benchmarks.detection import bfloat16_missing, overlaps
 from benchmarks.rows import Row, compared
 from emorec.errors import ConfigError
 
-PLAIN = ("detector.detect_every=1", "features.bfloat16=false")
+PLAIN = ("detector.detect_every=1", "features.bfloat16=none")
 # What a user may give for more speed.
-CHOICES = ("detector.detect_every=4", "features.bfloat16=true")
+CHOICES = ("detector.detect_every=4", "features.bfloat16=all")
 LABELS = "labels as on the plain path"
 CHANGE = "probability, largest change against the plain path"
 

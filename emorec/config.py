@@ -10,10 +10,9 @@ each other are refused by name.
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 
-from emorec import config_values
+from emorec import config_check, config_values
 from emorec.errors import ConfigError
 
 
@@ -141,15 +140,16 @@ class FeatureConfig:
             `unit` (0 to 1), `signed` (-1 to 1) or `caffe` (BGR, 0 to 255
             less ImageNet's mean).
         batch_frames: Frames that go through an encoder together.
-        bfloat16: Whether a model folder answers in bfloat16 where the CPU
-            can; stored features and exported models stay float32.
+        bfloat16: Which encoders of a model folder compute in bfloat16 when it
+            answers, where the CPU can: `none`, `context` or `all`. Stored
+            features, evaluations and exported models are of float32.
     """
 
     face_encoder: str = "mini_xception"
     context_encoder: str = "squeezenet"
     file_pixels: str = "raw"
     batch_frames: int = 16
-    bfloat16: bool = False
+    bfloat16: str = "context"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,7 +257,7 @@ class Config:
     face_train: FaceTrainConfig = FaceTrainConfig()
 
     def __post_init__(self):
-        _check(self)
+        config_check.check(self)
 
     def to_dict(self) -> dict:
         """Returns plain dicts, lists and scalars, ready for JSON."""
@@ -270,7 +270,7 @@ class Config:
         Raises:
             ConfigError: A section or field is unknown or has a bad type.
         """
-        return config_values.from_dict(cls, values)
+        return config_values.from_dict(cls, config_check.upgraded(values))
 
     def override(self, assignments: Iterable[str]) -> "Config":
         """Returns a copy with `section.field=value` assignments applied."""
@@ -336,65 +336,3 @@ def _near(section: str, values: dict) -> str:
     if section in values:
         return f"; fields of {section}: {', '.join(values[section])}"
     return f"; sections: {', '.join(values)}"
-
-
-# Inclusive bounds of the numeric fields; what is not here must be positive.
-_BOUNDS = {
-    "video.fps": (0.01, 240),
-    "video.buffer_frames": (1, 256),
-    "detector.input_width": (0, 8192),
-    "detector.min_face_size": (12, 4096),
-    "detector.scale_factor": (0.3, 0.95),
-    "detector.batch_frames": (1, 256),
-    "detector.max_faces": (1, 1024),
-    "detector.detect_every": (1, 64),
-    "detector.follow_score": (0, 1),
-    "detector.scene_cut": (0, 255),
-    "tracks.min_iou": (0.01, 1),
-    "tracks.max_gap_s": (0, 3600),
-    "tracks.min_score": (0, 1),
-    "clip.clip_frames": (1, 4096),
-    "clip.face_margin": (0, 2),
-    "clip.crop_size": (32, 1024),
-    "clip.jpeg_quality": (1, 100),
-    "data.train_phases": (1, 16),
-    "data.train_frames": (1, 4096),
-    "model.encoder_units": (0, 65_536),
-    "model.rnn_units": (0, 65_536),
-    "model.dropout": (0, 0.95),
-    "model.time_bins": (1, 64),
-    "train.patience": (0, 1_000_000),
-    "face_train.image_size": (0, 1024),
-    "face_train.patience": (0, 1_000_000),
-    "face_train.validation_share": (0.01, 0.9),
-    "face_train.rotation": (0, 0.5),
-    "face_train.zoom": (0, 0.9),
-    "face_train.shift": (0, 0.9),
-    "face_train.brightness": (0, 1),
-}
-
-
-def _check(config: Config):
-    for section in dataclasses.fields(config):
-        values = dataclasses.asdict(getattr(config, section.name))
-        for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                continue
-            path = f"{section.name}.{name}"
-            low, high = _BOUNDS.get(path, (1e-9, float("inf")))
-            if not low <= value <= high or not math.isfinite(value):
-                raise ConfigError(
-                    f"config `{path}` must be "
-                    + (
-                        f"{low} to {high}"
-                        if path in _BOUNDS
-                        else "finite and greater than 0"
-                    )
-                    + f". Received: {value!r}"
-                )
-    for value in config.detector.thresholds:
-        if not 0 < value < 1:
-            raise ConfigError(
-                "config `detector.thresholds` must lie between 0 and 1. "
-                f"Received: {config.detector.thresholds!r}"
-            )

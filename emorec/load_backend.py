@@ -14,6 +14,7 @@ def load(
     *,
     kind: str | None = None,
     threads: int | None = None,
+    bfloat16: str | None = None,
 ):
     """Returns an `emorec.predict.Backend`.
 
@@ -23,17 +24,22 @@ def load(
             directory, or a key of `preset_models.PRESETS`.
         kind: One of `KINDS`; by default what lies in the folder tells.
         threads: Of each network of ONNX; by default one for each core.
+        bfloat16: In place of `features.bfloat16` of a model folder's config.
 
     Raises:
-        UsageError: The kind is unknown, or threads are given for another one
-            than ONNX.
+        UsageError: The kind is unknown, threads are given for another one
+            than ONNX, or `bfloat16` for another one than a model folder.
+        ConfigError: `bfloat16` is no choice that there is.
         EmorecError: There is no model, it is damaged, or what runs it is not
             installed.
     """
     if kind is None and str(path) in preset_models.PRESETS:
         _check_threads(threads, "a preset")
+        _check_bfloat16(bfloat16, "a preset")
         return preset_models.load(str(path))
     kind = _kind_of(path) if kind is None else kind
+    if kind in KINDS and kind != "model_dir":
+        _check_bfloat16(bfloat16, kind)
     if kind == "onnx":
         from emorec.onnx_backend import OnnxBackend
 
@@ -43,13 +49,17 @@ def load(
             f"`kind` must be {', '.join(KINDS)}. Received: {kind!r}"
         )
     _check_threads(threads, kind)
-    from emorec import backends
-
     if kind == "saved_model":
-        return backends.SavedModelBackend(path)
+        from emorec import saved_model_backend
+
+        return saved_model_backend.SavedModelBackend(path)
+    from emorec import local_backend
     from emorec.training import graphs
 
-    return backends.LocalBackend(graphs.load(path))
+    made = graphs.load(path)
+    if bfloat16 is not None:
+        made = made.with_bfloat16(bfloat16)
+    return local_backend.LocalBackend(made)
 
 
 def _kind_of(path) -> str:
@@ -89,4 +99,12 @@ def _check_threads(threads, kind):
             "`threads` belongs to an ONNX model; TensorFlow's are set by "
             "`tf.config.threading` before anything runs. Received: "
             f"{threads} for {kind}"
+        )
+
+
+def _check_bfloat16(bfloat16, kind):
+    if bfloat16 is not None:
+        raise UsageError(
+            "`bfloat16` belongs to a model folder; an exported model computes "
+            f"as it was exported. Received: {bfloat16!r} for {kind}"
         )

@@ -1,9 +1,9 @@
 """Videos to results: detect, track, cut clips, ask a backend.
 
-A backend answers for clips. Those of TensorFlow are in `emorec.backends`, that
-of ONNX Runtime in `emorec.onnx_backend`; the command line builds the one that
-asks a server, so that this package needs no gRPC. Nothing here imports
-TensorFlow.
+A backend answers for clips: a model folder's is in `emorec.local_backend`, then
+there are `emorec.saved_model_backend` and `emorec.onnx_backend`. The command
+line builds the one that asks a server, so that this package needs no gRPC.
+Nothing here imports TensorFlow.
 """
 
 import dataclasses

@@ -39,7 +39,6 @@ class Job:
         sources: The same; without a `stop`.
         pictures: Clips of each video that keep their crops and attention;
             the others come without, which are most of their bytes.
-        tensorflow: Whether `make` needs TensorFlow.
     """
 
     make: Make
@@ -48,7 +47,6 @@ class Job:
     threshold: float | None = None
     sources: Sources = dataclasses.field(default_factory=Sources)
     pictures: int = 0
-    tensorflow: bool = True
 
 
 class Workers:
@@ -150,7 +148,7 @@ def _read(file: str) -> Iterator[predict.Result]:
 def _begin(job: Job) -> None:
     global _job
     _job = job
-    processes.begin_video_worker(job.workers, job.tensorflow)
+    processes.begin_video_worker(job.workers)
 
 
 @functools.lru_cache(maxsize=1)

@@ -31,8 +31,8 @@ def load(name: str, face_weights: str | None = None):
             looked for, and downloaded.
 
     Returns:
-        An `emorec.backends.LocalBackend`. Its description's notes say what
-        it is.
+        An `emorec.local_backend.LocalBackend`. Its description's notes say
+        what it is.
 
     Raises:
         UsageError: There is no such preset.
@@ -42,9 +42,9 @@ def load(name: str, face_weights: str | None = None):
         raise UsageError(
             f"a preset must be {' or '.join(PRESETS)}. Received: {name!r}"
         )
-    from emorec import backends
+    from emorec import local_backend
 
-    return backends.LocalBackend(_face_average(face_weights))
+    return local_backend.LocalBackend(_face_average(face_weights))
 
 
 def _face_average(face_weights):

@@ -67,6 +67,7 @@ class EmotionRecognizer:
         *,
         kind: str | None = None,
         threads: int | None = None,
+        bfloat16: str | None = None,
         threshold: float | None = None,
     ) -> "EmotionRecognizer":
         """Loads a model.
@@ -77,16 +78,18 @@ class EmotionRecognizer:
                 directory, or `"face-average"`, the preset that needs no
                 trained model: the mean of the published face classifier's
                 answers to single frames.
-            kind: `model_dir`, `saved_model` or `onnx`; by default what lies
-                in the folder tells.
+            kind: One of `load_backend.KINDS`; by default it is looked for.
             threads: Of each network of ONNX; by default one for each core.
+            bfloat16: Of a model folder, in place of its `features.bfloat16`.
             threshold: See the class.
 
         Raises:
             EmorecError: There is no model, it is damaged, its weights are not
                 found, or what runs it is not installed.
         """
-        backend = load_backend.load(path_or_preset, kind=kind, threads=threads)
+        backend = load_backend.load(
+            path_or_preset, kind=kind, threads=threads, bfloat16=bfloat16
+        )
         return cls(backend, threshold=threshold)
 
     @property

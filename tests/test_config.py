@@ -41,7 +41,7 @@ NOT_IN_HASH = {
     "features.context_encoder": "other",
     "features.file_pixels": "signed",
     "features.batch_frames": 2,
-    "features.bfloat16": True,
+    "features.bfloat16": "all",
     "model.system": "other",
     "model.encoder_units": 2,
     "model.rnn_units": 2,

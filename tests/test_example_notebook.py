@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -59,6 +60,30 @@ def run(source: str, names: dict):
     return out.getvalue(), value
 
 
+def alike(text: str, other: str) -> bool:
+    """Whether texts are the same but for small differences of figures.
+
+    Counts and words are the same. Other figures depend on the CPU: with other
+    vector instructions NumPy and OpenCV draw the videos a little otherwise,
+    and two CPUs gave .54 and .57 for the same second.
+    """
+    figures = re.compile(r"(\d+\.\d+|\d+(?=px))")
+    parts, others = figures.split(text), figures.split(other)
+    return parts[::2] == others[::2] and all(
+        abs(float(a) - float(b)) <= (0.05 if "." in a else 5)
+        for a, b in zip(parts[1::2], others[1::2])
+    )
+
+
+def test_alike():
+    assert alike("0.38 <b>, width:46px", "0.39 <b>, width:47px")
+    assert not alike("0.38 happy", "0.38 angry")
+    assert not alike("0.38", "0.44")
+    assert not alike("6 of 6 frames", "5 of 6 frames")
+    assert not alike("width:46px", "width:52px")
+    assert not alike("0.38", "0.38 0.38")
+
+
 def test_the_notebook_runs_and_says_the_same(
     cells, sample_set, tmp_path, monkeypatch
 ):
@@ -68,12 +93,12 @@ def test_the_notebook_runs_and_says_the_same(
     names = {}
     for cell in cells:
         text, value = run("".join(cell["source"]), names)
-        assert text == printed(cell)
+        assert alike(text, printed(cell))
         wanted = shown(cell)
         if "image/png" in wanted:
             assert value._repr_png_().startswith(b"\x89PNG")
         elif "text/html" in wanted:
             # A pandas table, or one of ours.
-            assert value._repr_html_() == "".join(wanted["text/html"])
+            assert alike(value._repr_html_(), "".join(wanted["text/html"]))
         elif wanted and not isinstance(value, dict | None):
-            assert repr(value) == "".join(wanted["text/plain"])
+            assert alike(repr(value), "".join(wanted["text/plain"]))

@@ -16,13 +16,13 @@ import tensorflow as tf
 from testing import commands
 from testing.videos import write_video
 
-from emorec import backends, predict
+from emorec import local_backend, predict
 from emorec.data import keys, records
 from emorec.errors import EmorecError, ModelError, RecordError
 from emorec.evaluation import evaluate
 from emorec.export import names
 from emorec.onnx_backend import OnnxBackend, decode_jpegs
-from emorec.training import bundle
+from emorec.training import bundle, graphs
 from emorec.video import clip as video_clip
 from emorec.video.faces import FaceDetector
 
@@ -38,7 +38,9 @@ def ours(onnx_dir):
 
 @pytest.fixture(scope="module")
 def local(model_dir):
-    return backends.LocalBackend(bundle.load(model_dir))
+    # In float32, as what is exported.
+    made = graphs.of(bundle.load(model_dir)).with_bfloat16("none")
+    return local_backend.LocalBackend(made)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,8 @@ def test_encoders_take_batches_of_the_config(copy, ours, results):
 
 
 def test_it_says_what_it_is(ours, local):
-    assert ours.config == local.config
+    plain = ours.config.override(["features.bfloat16=none"])
+    assert plain == local.config
     assert ours.labels == local.labels
     assert ours.description == local.description
 

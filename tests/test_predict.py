@@ -8,23 +8,25 @@ import pytest
 from testing.toy_prediction import ToyBackend
 from testing.videos import write_video
 
-from emorec import backends, predict
+from emorec import local_backend, predict, saved_model_backend
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
 from emorec.evaluation import batches
-from emorec.training import bundle
+from emorec.training import bundle, graphs
 from emorec.video.clip import Clip
 from emorec.video.faces import FaceDetector
 
 
 @pytest.fixture(scope="module")
 def local(model_dir):
-    return backends.LocalBackend(bundle.load(model_dir))
+    # In float32, as what is exported.
+    made = graphs.of(bundle.load(model_dir)).with_bfloat16("none")
+    return local_backend.LocalBackend(made)
 
 
 @pytest.fixture(scope="module")
 def exported(base_path):
-    return backends.SavedModelBackend(base_path)
+    return saved_model_backend.SavedModelBackend(base_path)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,8 @@ def shortened(clip, n):
 
 def test_backends_say_what_they_are(local, exported):
     for backend in (local, exported):
-        assert backend.config == local.config
+        plain = backend.config.override(["features.bfloat16=none"])
+        assert plain == local.config
         assert backend.labels == local.labels
         assert backend.description == local.description
         assert backend.description["system"] == "caca_rnn_a"
@@ -207,11 +210,11 @@ def test_the_newest_complete_version_is_taken(tmp_path):
         (tmp_path / name).mkdir()
     for name in ("1", "9", "10", "x"):
         (tmp_path / name / "saved_model.pb").touch()
-    assert backends.find_version(tmp_path) == tmp_path / "10"
-    assert backends.find_version(tmp_path / "9") == tmp_path / "9"
+    assert saved_model_backend.find_version(tmp_path) == tmp_path / "10"
+    assert saved_model_backend.find_version(tmp_path / "9") == tmp_path / "9"
     for path in (tmp_path / "11", tmp_path / "none"):
         with pytest.raises(ModelError) as caught:
-            backends.find_version(path)
+            saved_model_backend.find_version(path)
         assert str(caught.value) == (
             f"{path}: no SavedModel and no version folder with one; make one "
             "with `emorec export`"

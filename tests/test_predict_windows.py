@@ -180,9 +180,7 @@ def test_workers_and_batches_change_nothing(video, monkeypatch):
     monkeypatch.setattr("emorec.predict_cuts.BATCH_CLIPS", 1)
     alone = predict.predict_videos([video] * 3, *make(), **how)
     assert [r.to_dict() for r in alone] == told
-    job = predict_workers.Job(
-        make, workers=2, cutting=Cutting(**how), tensorflow=False
-    )
+    job = predict_workers.Job(make, workers=2, cutting=Cutting(**how))
     ended = []
     with predict_workers.Workers(job) as workers:
         found = list(workers.predict([video] * 3, ended=ended.append))

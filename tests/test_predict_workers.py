@@ -14,7 +14,7 @@ from emorec.onnx_backend import OnnxBackend
 
 
 def job(make=toy_prediction.make, **values):
-    return predict_workers.Job(make, workers=2, tensorflow=False, **values)
+    return predict_workers.Job(make, workers=2, **values)
 
 
 @pytest.fixture(scope="module")

@@ -38,9 +38,9 @@ def prepare(args: dict) -> Callable[[], dict]:
 def _import_tensorflow():
     from emorec.features import lean_tensorflow
 
-    lean_tensorflow.load()
+    lean_tensorflow.load_sessions()
 
 
 def _imports():
-    from emorec import backends, predict  # noqa: F401
+    from emorec import local_backend, predict  # noqa: F401
     from emorec.video import faces, tensorflow_engine  # noqa: F401

@@ -7,23 +7,14 @@ def prepare(args: dict) -> Callable[[], dict]:
     """Loads model and detector; `args` as those of `ours_predict`."""
     import time
 
-    import numpy as np
-    import tensorflow as tf
-
     from benchmarks import worker
     from benchmarks.sides import parts
-    from emorec import predict_crops
     from emorec.video import clip as clips
     from emorec.video import follow, reader
 
-    bundle = parts.bundle(args["model"])
-    config = bundle.config
+    backend = parts.backend(args["model"])
+    config = backend.config
     detector = parts.detector(config)
-    # As the backend does: called as it is, the network takes 30 times as long.
-    network = tf.function(
-        lambda inputs: bundle.model(inputs, training=False),
-        reduce_retracing=True,
-    )
 
     def decode():
         with reader.read_frames(args["video"], config.video) as frames:
@@ -42,24 +33,13 @@ def prepare(args: dict) -> Callable[[], dict]:
         )
         return [c for c in builder.build(frames) if c.frames_with_face]
 
-    def encode(stream, made):
-        jpegs = [jpeg for clip in made for jpeg in getattr(clip, stream)]
-        images = predict_crops.decode_jpegs(jpegs, config.clip.crop_size)
-        encoder = getattr(bundle.encoders, stream)
-        return encoder.encode(images, batch=config.features.batch_frames)
-
-    def answer(made, face, context):
+    def answer(made, read):
         start = 0
         for clip in made:
             rows = slice(start, start + clip.frames_with_face)
             start = rows.stop
-            network(
-                {
-                    "face_features": tf.constant(face[None, rows]),
-                    "context_features": tf.constant(context[None, rows]),
-                    "mask": np.ones((1, clip.frames_with_face), bool),
-                }
-            )
+            inputs = {kind: values[rows] for kind, values in read.items()}
+            backend.answer(inputs, clip.frames_with_face)
 
     def run() -> dict:
         spent = {}
@@ -76,12 +56,15 @@ def prepare(args: dict) -> Callable[[], dict]:
         frames = timed("decode", decode)
         found = timed("detection", detect, frames)
         made = timed("crops and JPEG", cut, frames, found)
-        face = timed("face CNN", encode, "face", made)
-        context = timed("context CNN", encode, "context", made)
-        timed("RNN", answer, made, face, context)
+        face = timed("face CNN", backend.encode, "face", made)
+        context = timed("context CNN", backend.encode, "context", made)
+        timed("RNN", answer, made, face | context)
         return {
             "units": len(frames),
-            "detail": {"stages": spent, "faces": len(face)},
+            "detail": {
+                "stages": spent,
+                "faces": sum(c.frames_with_face for c in made),
+            },
         }
 
     return run

@@ -11,17 +11,12 @@ def backend(model: str, settings=()):
         model: The folder.
         settings: `section.field=value` that the config is changed by.
     """
-    from emorec import backends
+    from emorec import local_backend
+    from emorec.training import graphs
 
-    return backends.LocalBackend(bundle(model, settings))
-
-
-def bundle(model: str, settings=()):
-    """Loads a model folder; see `backend`."""
-    from emorec.training import bundle as bundles
-
-    made = bundles.load(model)
-    return dataclasses.replace(made, config=made.config.override(settings))
+    made = graphs.load(model)
+    made = dataclasses.replace(made, config=made.config.override(settings))
+    return local_backend.LocalBackend(made)
 
 
 def detector(config):

@@ -1,7 +1,6 @@
 """Flags and small steps that several commands share."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import tempfile
@@ -42,8 +41,8 @@ def define_backend(
 
     Args:
         values: The command's flags.
-        bfloat16: Whether there is `--bfloat16`, for a command whose backend
-            encodes frames.
+        bfloat16: Whether there is `--bfloat16`, for a command whose answers
+            need not be those of an exported model to the last digits.
         preset: Whether there is `--preset`, for a command that needs no
             model of the user's own.
     """
@@ -109,11 +108,13 @@ def _define_preset(values):
 
 
 def _define_bfloat16(values):
-    holder = flags.DEFINE_bool(
+    holder = flags.DEFINE_enum(
         "bfloat16",
         None,
-        "Whether the encoders of --model_dir compute in bfloat16, where the "
-        "CPU has it; by default as the model's config says.",
+        ["none", "context", "all"],
+        "Which encoders of --model_dir compute in bfloat16, where the CPU has "
+        "it; by default as the model's config says, which is that of the "
+        "context. With none the answers are those of an exported model.",
         flag_values=values,
     )
     flags.register_multi_flags_validator(
@@ -169,29 +170,33 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
     from emorec.training import graphs
 
     is_kept = kind == "model_dir" and graphs.is_kept(holders[kind].value)
-    lean_tensorflow.load(keras=not (is_kept and detector.is_kept()))
+    if is_kept and detector.is_kept():
+        lean_tensorflow.load_sessions()
+    else:
+        lean_tensorflow.load()
     if kind == "preset":
         from emorec import preset_models
 
         return preset_models.load(holders["preset"].value)
-    from emorec import backends
-
     if kind == "saved_model":
-        return backends.SavedModelBackend(holders["saved_model"].value)
-    return backends.LocalBackend(_load_graphs(holders))
+        from emorec import saved_model_backend
+
+        return saved_model_backend.SavedModelBackend(holders[kind].value)
+    from emorec import local_backend
+
+    return local_backend.LocalBackend(_load_graphs(holders))
 
 
 def _load_graphs(holders):
-    """Reads the model folder, and settles whether it answers in bfloat16."""
-    from emorec.features import frozen
+    """Reads the model folder, and settles what of it is in bfloat16."""
+    from emorec.features import sessions
     from emorec.training import graphs
 
     made = graphs.load(holders["model_dir"].value)
-    wanted = holders["bfloat16"].value if "bfloat16" in holders else None
+    wanted = holders["bfloat16"].value if "bfloat16" in holders else "none"
     if wanted is not None:
-        field = f"features.bfloat16={str(wanted).lower()}"
-        made = dataclasses.replace(made, config=made.config.override([field]))
-    if made.config.features.bfloat16 and not frozen.has_bfloat16():
+        made = made.with_bfloat16(wanted)
+    if wanted in ("context", "all") and not sessions.has_bfloat16():
         print(
             "note: this CPU has no bfloat16 (avx512_bf16, amx_bf16): the "
             "encoders stay in float32",

@@ -268,7 +268,6 @@ def _start(videos: list[str], cutting, sources, stack: contextlib.ExitStack):
         threshold=_UNCERTAIN_BELOW.value,
         sources=sources,
         pictures=clip_report.MAX_CLIPS if _REPORT.value else 0,
-        tensorflow=not _BACKEND["onnx"].value,
     )
     pool = stack.enter_context(predict_workers.Workers(job))
     return predict_run.apart(

@@ -9,6 +9,7 @@ from emorec.config import Config, short_hash
 from emorec.data import dataset, files, processes, shards
 from emorec.data.manifest import Manifest
 from emorec.errors import EmorecError, RecordError
+from emorec.features import detector
 
 PLAN = "plan.json"
 
@@ -187,7 +188,7 @@ def _run_pool(waiting, workers, step):
         workers,
         mp_context=made,
         initializer=processes.begin_video_worker,
-        initargs=(workers,),
+        initargs=(workers, detector.import_tensorflow),
     )
     try:
         futures = {pool.submit(shards.write_shard, t): t for t in waiting}

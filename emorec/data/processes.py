@@ -1,9 +1,11 @@
 """Worker processes: spawned, and ended when their parent says or ends."""
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Callable
 from multiprocessing import context
 
 # Fewer videos than this do not pay for a worker's start: it imports
@@ -87,33 +89,29 @@ def _fits_memory() -> int:
 def begin_worker(workers: int) -> None:
     """Begins a worker: its share of threads, its end with its parent's.
 
+    TensorFlow may be imported already, but must not have run anything.
+
     Args:
         workers: Processes that share the machine.
     """
     end_with_parent()
-    import tensorflow as tf
-
-    threads = share(workers)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(share(workers))
     # It would warn, on the user's terminal, that a graph is traced again.
-    tf.get_logger().setLevel("ERROR")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def begin_video_worker(workers: int, tensorflow: bool = True) -> None:
+def begin_video_worker(
+    workers: int, load: Callable[[], None] = lambda: None
+) -> None:
     """Begins a worker that reads videos; see `begin_worker`.
 
     Args:
         workers: Processes that share the machine.
-        tensorflow: Whether it uses TensorFlow, which is imported then.
+        load: Imports what the work needs; of a module that imports less.
     """
-    if tensorflow:
-        from emorec.features import lean_tensorflow
-
-        lean_tensorflow.load()
-        begin_worker(workers)
-    else:
-        end_with_parent()
+    begin_worker(workers)
+    load()
     import cv2
 
     # One thread is none of OpenCV's own, and 0 would be the same.

@@ -211,9 +211,10 @@ def _spool_row(row, path, task, config, spool: BinaryIO):
 @functools.lru_cache(maxsize=1)
 def _detector(config):
     # One detector a process: its networks take 2 s to load and trace.
+    from emorec.features import detector
     from emorec.video.faces import FaceDetector
 
-    return FaceDetector(config)
+    return FaceDetector(config, detector.engine())
 
 
 def _example(row, clip, config):

@@ -2,8 +2,12 @@
 
 import importlib.metadata
 
-from emorec.features import graph_cache
-from emorec.video.engine import NETWORKS, Engine
+from emorec.features import graph_cache, lean_tensorflow, sessions
+from emorec.video import tensorflow_engine
+from emorec.video.engine import Engine
+from emorec.video.tensorflow_engine import TensorFlowEngine
+
+NAMES = tuple(tensorflow_engine.INPUTS)
 
 
 def engine() -> Engine:
@@ -14,18 +18,24 @@ def engine() -> Engine:
     Raises:
         WeightsError: The weights of `mtcnn` cannot be loaded.
     """
-    from emorec.features import frozen
-    from emorec.video.tensorflow_engine import TensorFlowEngine
-
-    graphs = graph_cache.get(_key(), NETWORKS, _make)
+    graphs = graph_cache.get(_key(), NAMES, _make)
+    # Of a crop it would only complain that it cannot tell what it costs.
     return TensorFlowEngine(
-        {name: frozen.runner(graph) for name, graph in graphs.items()}
+        {
+            name: sessions.runner(graph, optimized="crop" not in name)
+            for name, graph in graphs.items()
+        }
     )
 
 
 def is_kept() -> bool:
     """Says whether `engine` needs no Keras; imports no TensorFlow."""
-    return graph_cache.has(_key(), NETWORKS)
+    return graph_cache.has(_key(), NAMES)
+
+
+def import_tensorflow() -> None:
+    """Imports what a command needs that finds faces and writes records."""
+    lean_tensorflow.load(keras=not is_kept())
 
 
 def _key() -> str:
@@ -34,7 +44,6 @@ def _key() -> str:
 
 def _make():
     from emorec.features import frozen
-    from emorec.video import tensorflow_engine
 
     return {
         name: frozen.graph_of_function(function, tensorflow_engine.INPUTS[name])

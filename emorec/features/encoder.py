@@ -164,9 +164,9 @@ class Encoder:
         model = self.part(*kinds)
         if keras.backend.backend() != "tensorflow":
             return model.predict_on_batch
-        from emorec.features import frozen
+        from emorec.features import frozen, sessions
 
-        key = model, bfloat16 and frozen.has_bfloat16()
+        key = model, bfloat16 and sessions.has_bfloat16()
         if key not in self._functions:
             self._functions[key] = frozen.frozen(model, bfloat16=key[1])
         return self._functions[key]

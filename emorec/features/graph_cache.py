@@ -64,8 +64,9 @@ def read(key: str, names: Sequence[str]) -> dict | None:
     """Returns GraphDefs by name; None where one is absent or damaged."""
     from google.protobuf import message
 
-    from emorec.features import frozen
+    from emorec.features import lean_tensorflow
 
+    graph_def = lean_tensorflow.sessions().GraphDef
     made = {}
     for name in names:
         try:
@@ -77,7 +78,7 @@ def read(key: str, names: Sequence[str]) -> dict | None:
         if hashlib.sha256(graph).digest() != digest:
             return None
         try:
-            made[name] = frozen.GraphDef.FromString(graph)
+            made[name] = graph_def.FromString(graph)
         except message.DecodeError:
             return None
     return made

@@ -247,7 +247,7 @@ def _run_some(plan, made, take, records, finish):
     pool = concurrent.futures.ProcessPoolExecutor(
         plan.workers,
         mp_context=made,
-        initializer=_begin_worker,
+        initializer=processes.begin_worker,
         initargs=(plan.workers,),
     )
     inputs = inputs_of(plan.variants, plan.members)
@@ -276,12 +276,6 @@ def _run_some(plan, made, take, records, finish):
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker(workers: int):
-    processes.begin_worker(workers)
-    # It would warn, on the user's terminal, that run after run is traced.
-    tf.get_logger().setLevel("ERROR")
 
 
 def _about(plan, data, encoders) -> dict:

@@ -30,6 +30,15 @@ class Graphs:
     labels: LabelSet
     networks: dict
 
+    def with_bfloat16(self, choice: str) -> "Graphs":
+        """Returns the same with another `features.bfloat16`.
+
+        Raises:
+            ConfigError: There is no such choice.
+        """
+        field = f"features.bfloat16={choice}"
+        return dataclasses.replace(self, config=self.config.override([field]))
+
 
 def of(bundle) -> Graphs:
     """Makes the graphs of a `emorec.training.bundle.Bundle`.

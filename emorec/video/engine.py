@@ -9,7 +9,6 @@ import numpy as np
 
 # Grey, the networks' zero: what a crop shows outside of the frame.
 MEAN_PIXEL = 127.5
-NETWORKS = ("pnet", "rnet", "onet")
 
 
 class Engine(Protocol):

@@ -1,12 +1,19 @@
-"""The face detector's networks on TensorFlow."""
+"""The face detector's networks on TensorFlow.
+
+Nothing here imports TensorFlow but what makes the networks.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from emorec.video.engine import MEAN_PIXEL
 
+_CROP = {
+    "frames": ((None, None, None, 3), "uint8"),
+    "corners": ((None, 4), "float32"),
+    "index": ((None,), "int32"),
+}
 # Inputs (shape, dtype) of the networks as the engine runs them.
 INPUTS = {
     "pnet": {
@@ -15,20 +22,29 @@ INPUTS = {
     },
     "rnet": {"pixels": ((None, 24, 24, 3), "float32")},
     "onet": {"pixels": ((None, 48, 48, 3), "float32")},
+    # Of each size: TensorFlow complains of one that is not a constant.
+    "crop24": _CROP,
+    "crop48": _CROP,
 }
 ANSWERS = {
     "pnet": ("cells", "offsets", "logits"),
     "rnet": ("offsets", "logits"),
     "onet": ("offsets", "logits"),
+    "crop24": ("crops",),
+    "crop48": ("crops",),
 }
 
 
-def functions() -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
-    """Returns the networks as plain functions of `INPUTS`, by name.
+def functions() -> dict[str, Callable[..., dict]]:
+    """Returns what is run as plain functions of tensors, by name.
+
+    Each takes its `INPUTS` and gives its `ANSWERS`.
 
     Raises:
         WeightsError: The weights of `mtcnn` cannot be loaded.
     """
+    import tensorflow as tf
+
     # The package brings Keras, which the engine itself does without.
     from emorec.video.mtcnn_nets import MtcnnNets
 
@@ -44,14 +60,32 @@ def functions() -> dict[str, Callable[..., dict[str, tf.Tensor]]]:
         network = getattr(nets, name)
         return lambda pixels: dict(zip(ANSWERS[name], network(pixels)))
 
-    return {"pnet": pnet, "rnet": judge("rnet"), "onet": judge("onet")}
+    def crop(size):
+        # No padding to a few batch sizes: measured, it gains nothing.
+        return lambda **inputs: {
+            "crops": tf.image.crop_and_resize(
+                inputs["frames"],
+                inputs["corners"],
+                inputs["index"],
+                [size, size],
+                extrapolation_value=MEAN_PIXEL,
+            )
+        }
+
+    return {
+        "pnet": pnet,
+        "rnet": judge("rnet"),
+        "onet": judge("onet"),
+        "crop24": crop(24),
+        "crop48": crop(48),
+    }
 
 
 class TensorFlowEngine:
     """The package's networks; see `emorec.video.engine.Engine`.
 
     Args:
-        graphs: What runs each network: `INPUTS` by name to `ANSWERS` by name.
+        graphs: What runs each of `INPUTS`, by name to `ANSWERS` by name.
             By default they are made, each traced once, for any size of frame
             and batch.
 
@@ -77,17 +111,10 @@ class TensorFlowEngine:
         return self._run("pnet", pixels, np.float32(threshold))
 
     def load(self, frames):
-        return tf.constant(frames)
+        return frames
 
     def crop(self, loaded, corners, index, size):
-        # No padding to a few batch sizes: measured, it gains nothing.
-        return tf.image.crop_and_resize(
-            loaded,
-            corners,
-            index,
-            [size, size],
-            extrapolation_value=MEAN_PIXEL,
-        )
+        return self._run(f"crop{size}", loaded, corners, index)[0]
 
     def rnet(self, crops):
         return self._run("rnet", crops)
@@ -97,6 +124,8 @@ class TensorFlowEngine:
 
 
 def _traced(function, inputs):
+    import tensorflow as tf
+
     specs = {
         name: tf.TensorSpec(shape, dtype)
         for name, (shape, dtype) in inputs.items()

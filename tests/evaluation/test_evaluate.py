@@ -13,7 +13,7 @@ import skimage.data
 from testing import videos
 from testing.evaluations import DESCRIPTION, clip, data, worked_example
 
-from emorec import backends
+from emorec import saved_model_backend
 from emorec.config import Config
 from emorec.data import dataset, keys, manifest, prepare, records, shards
 from emorec.errors import ConfigError, EmorecError, ModelError, RecordError
@@ -395,7 +395,7 @@ def test_requests_are_bounded_in_number_and_bytes(
 
 def test_the_model_and_its_export_agree(prepared, model_dir, base_path):
     model = bundle.load(model_dir)
-    export = backends.SavedModelBackend(base_path)
+    export = saved_model_backend.SavedModelBackend(base_path)
     for split in ("test", "train"):
         check_answers(
             evaluate.with_bundle(prepared, split, model),

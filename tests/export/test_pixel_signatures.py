@@ -11,10 +11,11 @@ from tensorflow_serving.apis import (
 )
 from testing import videos
 
-from emorec import backends, predict
+from emorec import local_backend, predict
 from emorec.data import keys, records
 from emorec.export import made_up, network
 from emorec.training import bundle as bundles
+from emorec.training import graphs
 from emorec.video import faces, reader
 from emorec.video.clip import encode_jpeg
 from serving.server.saved_model import LoadedModel
@@ -162,7 +163,7 @@ def test_video_answers_as_predict_does(model, bundle, sample_set, tmp_path):
     )
     (wanted,) = predict.predict_video(
         str(lossless),
-        backends.LocalBackend(bundle),
+        local_backend.LocalBackend(graphs.of(bundle).with_bfloat16("none")),
         faces.FaceDetector(config.detector),
         people="main",
     )

@@ -11,11 +11,11 @@ import pytest
 import skimage.data
 import tensorflow as tf
 
-from emorec.features import encoder, frozen
+from emorec.features import encoder, frozen, sessions
 
 WIDTH = 8
 needs_bfloat16 = pytest.mark.skipif(
-    not frozen.has_bfloat16(),
+    not sessions.has_bfloat16(),
     reason="this CPU has neither avx512_bf16 nor amx_bf16",
 )
 
@@ -90,11 +90,11 @@ def test_a_frozen_network_keeps_the_weights_it_had(normalised):
 def test_the_cpu_says_whether_it_has_bfloat16(tmp_path, text, expected):
     path = tmp_path / "cpuinfo"
     path.write_text(text)
-    assert frozen.has_bfloat16(str(path)) is expected
+    assert sessions.has_bfloat16(str(path)) is expected
 
 
 def test_no_cpuinfo_is_no_bfloat16(tmp_path):
-    assert frozen.has_bfloat16(str(tmp_path / "none")) is False
+    assert sessions.has_bfloat16(str(tmp_path / "none")) is False
 
 
 def cosines(a, b):
@@ -149,7 +149,7 @@ def test_bfloat16_is_no_option_of_the_process(crops):
 def test_without_bfloat16_the_answer_is_float32s(crops, monkeypatch):
     made = encoder.create("mini_xception", allow_random=True, download=False)
     plain = made.encode(crops[:2])
-    monkeypatch.setattr(frozen, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(sessions, "has_bfloat16", lambda: False)
     same = made.encode_kinds(crops[:2], ["features"], bfloat16=True)
     np.testing.assert_array_equal(same["features"], plain)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from emorec.features import frozen, graph_cache
+from emorec.features import frozen, graph_cache, sessions
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def doubled(factor=2.0):
 
 
 def answer(graph):
-    return frozen.runner(graph)({"x": np.float32([1, 2])})["y"].tolist()
+    return sessions.runner(graph)({"x": np.float32([1, 2])})["y"].tolist()
 
 
 def test_a_graph_is_made_once():

@@ -131,7 +131,8 @@ def run(folder: pathlib.Path):
     roots = {name.partition(".")[0] for name in sys.modules}
     assert "tensorflow" not in roots, "something has imported TensorFlow"
     parts = {n.split(".")[1] for n in sys.modules if n.startswith("emorec.")}
-    assert parts <= {"config", "config_values", "errors", "models"}, parts
+    configs = {"config", "config_check", "config_values"}
+    assert parts <= {*configs, "errors", "models"}, parts
 
 
 if __name__ == "__main__":

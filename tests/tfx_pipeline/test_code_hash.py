@@ -64,7 +64,12 @@ CASES = {
         "_CODE",
         [],
         # `emorec/video` imports the config.
-        (*BEFORE, "emorec/config.py", "emorec/config_values.py"),
+        (
+            *BEFORE,
+            "emorec/config.py",
+            "emorec/config_check.py",
+            "emorec/config_values.py",
+        ),
     ),
     f"{COMPONENTS}.servable_validator": ("_CODE", [], BEFORE),
     f"{COMPONENTS}.clip_inferrer": ("_CODE", [], ()),

@@ -121,9 +121,11 @@ def test_the_first_run_does_everything(pipeline):
 
 
 def test_the_pushed_model_answers_as_a_server_asks(pipeline):
-    from emorec import backends
+    from emorec import saved_model_backend
 
-    backend = backends.SavedModelBackend(pipeline.folder / "serving/emotion")
+    backend = saved_model_backend.SavedModelBackend(
+        pipeline.folder / "serving/emotion"
+    )
     assert backend.description["system"] == "caca_rnn_a"
     assert backend.description["random_weights"] == ["context"]
 

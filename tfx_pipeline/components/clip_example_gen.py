@@ -28,6 +28,7 @@ from tfx_pipeline.components import clip_example_gen_executor as executor
 # What decides the records; a test holds that nothing imported is missing.
 CODE = (
     "emorec/config.py",
+    "emorec/config_check.py",
     "emorec/config_values.py",
     "emorec/labels.py",
     "emorec/data/csv_lines.py",

@@ -36,6 +36,7 @@ _SECTIONS = ("video", "detector", "tracks", "clip", "data", "features")
 # What runs here.
 _CODE = (
     "emorec/config.py",
+    "emorec/config_check.py",
     "emorec/config_values.py",
     "emorec/data",
     "emorec/features",
