@@ -100,6 +100,9 @@ def _of_inner_modules() -> types.SimpleNamespace:
     from tensorflow.python.client import session
     from tensorflow.python.framework import importer, ops
 
+    # As `__init__` does: what runs first decides it for the process, and Keras
+    # could not train any more.
+    ops.enable_eager_execution()
     return types.SimpleNamespace(
         Graph=ops.Graph,
         GraphDef=graph_pb2.GraphDef,
