@@ -266,3 +266,22 @@ def test_from_dict_names_what_it_does_not_know():
 def test_a_config_cannot_be_changed_in_place():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().video.fps = 3
+
+
+@pytest.mark.parametrize("old, now", [(False, "none"), (True, "all")])
+def test_a_config_of_an_earlier_version(old, now):
+    # bfloat16 was all encoders' or nobody's, and off by default.
+    values = {"features": {"bfloat16": old, "batch_frames": 4}}
+    made = Config.from_dict(values)
+    assert made.features.bfloat16 == now
+    assert made.features.batch_frames == 4
+    assert values["features"]["bfloat16"] is old
+
+
+def test_a_choice_that_there_is_not():
+    with pytest.raises(
+        ConfigError,
+        match="config `features.bfloat16` must be one of none, context, all. "
+        "Received: 'some'",
+    ):
+        changed("features.bfloat16", "some")

@@ -13,7 +13,13 @@ import pytest
 from testing.videos import write_video
 
 from emorec import load_backend, predict
-from emorec.errors import ModelError, UsageError, VideoError, WeightsError
+from emorec.errors import (
+    ConfigError,
+    ModelError,
+    UsageError,
+    VideoError,
+    WeightsError,
+)
 from emorec.labels import FER2013
 from emorec.predict_crops import decode_jpegs
 from emorec.recognizer import EmotionRecognizer
@@ -404,3 +410,16 @@ def test_what_is_no_model_is_told(tmp_path, model_dir):
         load_backend.load(model_dir, threads=2)
     with pytest.raises(ModelError, match="onnx"):
         load_backend.load(model_dir, kind="onnx")
+
+
+def test_what_computes_in_bfloat16_is_the_callers(model_dir, onnx_dir):
+    made = EmotionRecognizer.load(model_dir, bfloat16="all")
+    assert made.config.features.bfloat16 == "all"
+    for place, kind in ((onnx_dir, "onnx"), ("face-average", "a preset")):
+        with pytest.raises(
+            UsageError,
+            match=f"`bfloat16` belongs to a model folder; .* 'none' for {kind}",
+        ):
+            EmotionRecognizer.load(place, bfloat16="none")
+    with pytest.raises(ConfigError, match="one of none, context, all"):
+        EmotionRecognizer.load(model_dir, bfloat16="some")

@@ -82,9 +82,6 @@ def main(args: list[str]) -> int:
     config = Config().override(encoder_flags.assignments(_ENCODERS, _SET.value))
 
     from emorec.data import manifest as manifests
-    from emorec.features import detector
-
-    detector.import_tensorflow()
     from emorec.data import prepare
 
     encoder_flags.check(config)

@@ -171,6 +171,8 @@ def _run(tasks, workers, write, step) -> Iterator[shards.ShardSummary]:
     elif (workers := _workers(workers, waiting)) > 1:
         _run_pool(waiting, workers, step)
     else:
+        if waiting:
+            detector.import_tensorflow()
         for task in waiting:
             shards.write_shard(task, lambda row: step(1))
     # All are there by now: this reads their summaries, in order.

@@ -11,12 +11,10 @@ import functools
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, BinaryIO
 
 from emorec.config import Config, VideoConfig
-from emorec.data import files, records, shard_files
+from emorec.data import files, shard_files
 from emorec.data.shard_files import (
     ShardRow,
     ShardSummary,
@@ -30,6 +28,9 @@ from emorec.data.shard_files import (
 from emorec.errors import VideoError
 from emorec.video import reader
 from emorec.video.clip import ClipBuilder
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 __all__ = [
     "TRAIN",
@@ -83,6 +84,9 @@ def write_shard(
 
     # One of another task must not stand beside the new records.
     files.remove(summary_path(task.path))
+    # TensorFlow comes with it, which who only plans shards does without.
+    from emorec.data import records
+
     counts["records"] = records.write(task.path, examples())
     files.write_json(
         summary_path(task.path), {**counts, "path": files.name(task.path)}
@@ -92,12 +96,14 @@ def write_shard(
 
 def _row_examples(
     row, task, config, videos, counts
-) -> Iterator[tf.train.Example]:
+) -> Iterator["tf.train.Example"]:
     """The records of one row: all, or none where its video is bad.
 
     A video may prove bad at its very end, so its records wait for that; not
     in memory, which a film would fill.
     """
+    import tensorflow as tf
+
     folder = files.parent(task.path)
     if files.is_remote(folder):
         folder = None  # The one for temporary files.
@@ -218,6 +224,8 @@ def _detector(config):
 
 
 def _example(row, clip, config):
+    from emorec.data import records
+
     return records.to_example(
         clip,
         clip_id=f"{row.id}/t{max(clip.track, 0)}/w{clip.window}",
