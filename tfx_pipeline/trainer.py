@@ -39,6 +39,7 @@ MODEL = "model"
 STARTED = "started.json"
 _CODE = (
     "emorec/config.py",
+    "emorec/config_check.py",
     "emorec/config_values.py",
     "emorec/data",
     "emorec/evaluation/calibration.py",

@@ -49,6 +49,7 @@ _MARKS = {True: "INFRA_BLESSED", False: "INFRA_NOT_BLESSED"}
 _VERSION = "1"
 _CODE = (
     "emorec/config.py",
+    "emorec/config_check.py",
     "emorec/config_values.py",
     "emorec/data",
     "emorec/export/names.py",
