@@ -40,7 +40,7 @@ _BOUNDS = {
     "face_train.brightness": (0, 1),
 }
 
-_CHOICES = {"features.bfloat16": ("none", "context", "all")}
+CHOICES = {"features.bfloat16": ("none", "context", "all")}
 
 
 def check(config) -> None:
@@ -72,7 +72,7 @@ def check(config) -> None:
                 "config `detector.thresholds` must lie between 0 and 1. "
                 f"Received: {config.detector.thresholds!r}"
             )
-    for path, choices in _CHOICES.items():
+    for path, choices in CHOICES.items():
         section, name = path.split(".")
         value = getattr(getattr(config, section), name)
         if value not in choices:

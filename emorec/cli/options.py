@@ -9,6 +9,7 @@ from typing import TextIO
 
 from absl import flags
 
+from emorec import config_check
 from emorec.cli import server_flags
 from emorec.errors import EmorecError, UsageError
 
@@ -111,7 +112,7 @@ def _define_bfloat16(values):
     holder = flags.DEFINE_enum(
         "bfloat16",
         None,
-        ["none", "context", "all"],
+        list(config_check.CHOICES["features.bfloat16"]),
         "Which encoders of --model_dir compute in bfloat16, where the CPU has "
         "it; by default as the model's config says, which is that of the "
         "context. With none the answers are those of an exported model.",
@@ -196,7 +197,8 @@ def _load_graphs(holders):
     wanted = holders["bfloat16"].value if "bfloat16" in holders else "none"
     if wanted is not None:
         made = made.with_bfloat16(wanted)
-    if wanted in ("context", "all") and not sessions.has_bfloat16():
+    asked = wanted == "context" or made.config.features.bfloat16 == "all"
+    if asked and not sessions.has_bfloat16():
         print(
             "note: this CPU has no bfloat16 (avx512_bf16, amx_bf16): the "
             "encoders stay in float32",
