@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from benchmarks.bench import QUICK_REASON, Bench, Side
 from benchmarks.rows import Row
+from emorec.data import processes
 
 OURS = "benchmarks.sides.train_ours"
 TORCH = "benchmarks.sides.train_torch"
@@ -12,6 +13,8 @@ EPOCH = "benchmarks.sides.train_epoch"
 TORCH_NAME = "the same network in a plain PyTorch loop"
 LENGTHS = (24, 32)
 BATCH = 32
+# As `emorec train` sets it (`processes.begin_training`).
+THREADS = {"TF_NUM_INTRAOP_THREADS": str(processes.share(processes.AT_ONCE))}
 # Of the matrices in `SGEMM`.
 SIDE = 2048
 
@@ -32,7 +35,7 @@ def _ceilings(bench, length, count) -> list[Row]:
     args = {**_args(length, BATCH, count), "unit": "operations"}
     name = f"training step, arithmetic, T {length}, batch {BATCH}"
     sides = {
-        "ours": Side(OURS, args),
+        "ours": Side(OURS, args, env=THREADS),
         "tensorflow": Side(SGEMM, {"by": "tensorflow"}),
         "numpy": Side(SGEMM, {"by": "numpy"}),
     }
@@ -59,7 +62,7 @@ def _pytorch(bench, length, count) -> Row:
     return bench.pair(
         name,
         "clips/s",
-        Side(OURS, args),
+        Side(OURS, args, env=THREADS),
         Side(TORCH, args, venv="torch"),
         peer_name=TORCH_NAME,
         goal=1.0,
@@ -82,7 +85,7 @@ def _growth(bench) -> Iterator[Row]:
         yield bench.pair(
             name,
             "clips/s",
-            Side(OURS, _args(length, batch, 10)),
+            Side(OURS, _args(length, batch, 10), env=THREADS),
             rounds=3,
             reason="no peer: growth with T and batch",
         )
@@ -107,7 +110,7 @@ def _epochs(bench) -> Iterator[Row]:
             yield bench.pair(
                 name,
                 "clips/s",
-                Side(EPOCH, args),
+                Side(EPOCH, args, env=THREADS),
                 rounds=3,
                 reason="no peer: growth with clips",
             )

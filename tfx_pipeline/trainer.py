@@ -26,7 +26,7 @@ from absl import logging
 
 from emorec import labels as label_sets
 from emorec.config import Config, short_hash
-from emorec.data import dataset, files
+from emorec.data import dataset, files, processes
 from emorec.errors import ConfigError, EmorecError, RecordError
 from emorec.features import feature_set
 from emorec.models import presets
@@ -188,6 +188,7 @@ def run_fn(fn_args) -> None:
         EmorecError: One line that says what cannot be done; nothing is then
             exported.
     """
+    processes.begin_training()
     # TensorFlow joins a cluster before its first operation only.
     strategy = distribution.choose()
     with distribution.together(strategy):

@@ -91,9 +91,10 @@ def main(args: list[str]) -> int:
             "ensemble by --members"
         )
 
-    from emorec.data import dataset
+    from emorec.data import dataset, processes
     from emorec.training import distribution, train
 
+    processes.begin_training()
     data = dataset.load(_DATA_DIR.value)
     config = _config(data, _SYSTEM.value)
     # Before anything runs on TensorFlow: the machines of a cluster have to

@@ -15,6 +15,10 @@ WORKER_VIDEOS = 16
 # clip of 640x360, most of it with a crowd in 1080p.
 _WORKER_BYTES = 3 << 29
 _MEMORY = "/proc/meminfo"
+# Operations that training runs side by side: the halves of a batch
+# (`emorec.training.steps`), and two batches of frames in the encoders.
+AT_ONCE = 2
+_THREADS = "TF_NUM_INTRAOP_THREADS"
 
 
 class _Worker(context.SpawnProcess):
@@ -95,7 +99,7 @@ def begin_worker(workers: int) -> None:
         workers: Processes that share the machine.
     """
     end_with_parent()
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    for name in (_THREADS, "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(share(workers))
     # It would warn, on the user's terminal, that a graph is traced again.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -116,6 +120,25 @@ def begin_video_worker(
 
     # One thread is none of OpenCV's own, and 0 would be the same.
     cv2.setNumThreads(share(workers))
+
+
+def begin_training() -> None:
+    """Gives an operation its share of the cores, as `AT_ONCE` run.
+
+    What the user has set stays. To be called before TensorFlow runs anything;
+    later it changes nothing.
+    """
+    os.environ.setdefault(_THREADS, str(share(AT_ONCE)))
+
+
+def begin_training_worker(workers: int) -> None:
+    """Begins a worker that trains; see `begin_worker`.
+
+    Args:
+        workers: Processes that share the machine.
+    """
+    begin_worker(workers)
+    os.environ[_THREADS] = str(share(workers * AT_ONCE))
 
 
 def end_with_parent() -> None:

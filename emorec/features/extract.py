@@ -6,6 +6,8 @@ folder for each kind of answer and encoder, `<stream>_<kind>-<hash>`, whose
 atomically; finished ones are skipped.
 """
 
+import collections
+import concurrent.futures
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import dataset, files, keys, records, shards
+from emorec.data import dataset, files, keys, processes, records, shards
 from emorec.data.feature_files import FeatureFiles
 from emorec.errors import RecordError
 from emorec.features.encoder import Encoder
@@ -282,26 +284,50 @@ def _encode(source, encoders, inputs, config) -> Iterator[dict]:
         .flat_map(lambda data: _jpegs(data, streams))
         .map(
             lambda *jpegs: tuple(records.decode_jpeg(j, size) for j in jpegs),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=processes.cores(),
         )
         .batch(batch)
         .prefetch(2)
+        .with_options(_untuned())
     )
+
+    def encoded(images) -> dict:
+        made = {}
+        for stream, seen in zip(streams, images, strict=True):
+            answer = encoders.of(stream).encode_kinds(
+                seen, kinds_of(inputs, stream), batch
+            )
+            made |= {f"{stream}_{k}": v for k, v in answer.items()}
+        return made
+
     try:
-        for images in frames.as_numpy_iterator():
-            made = {}
-            for stream, seen in zip(streams, images, strict=True):
-                answer = encoders.of(stream).encode_kinds(
-                    seen, kinds_of(inputs, stream), batch
-                )
-                made |= {f"{stream}_{k}": v for k, v in answer.items()}
-            yield made
+        yield from _ahead(encoded, frames.as_numpy_iterator())
     except tf.errors.OpError as e:
         raise RecordError(
             f"{source}: not readable as records of frames "
             f"({str(e.message).splitlines()[0][:200]}); delete it and run "
             "`emorec prepare` again"
         ) from e
+
+
+def _ahead(function, items) -> Iterator:
+    """Maps a function over items in threads; the answers in their order."""
+    waiting = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(processes.AT_ONCE) as threads:
+        for item in items:
+            waiting.append(threads.submit(function, item))
+            if len(waiting) > processes.AT_ONCE:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _untuned() -> tf.data.Options:
+    # A shard is read before tuning has found the number of calls: with it,
+    # one run in two took a single core.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _jpegs(data, streams):

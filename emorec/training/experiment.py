@@ -247,7 +247,7 @@ def _run_some(plan, made, take, records, finish):
     pool = concurrent.futures.ProcessPoolExecutor(
         plan.workers,
         mp_context=made,
-        initializer=processes.begin_worker,
+        initializer=processes.begin_training_worker,
         initargs=(plan.workers,),
     )
     inputs = inputs_of(plan.variants, plan.members)

@@ -2,12 +2,17 @@
 
 TensorFlow's own gradient of a loop adds up the gradients of the weights and
 of the memories step by step. Here the loop backward computes only what
-depends on the step after it, as the loop forward does; each gradient of
-weights is one matrix product over all steps, after the loop. The numbers are
-those of `keras.layers.LSTM` and of `AttentionLSTM`, but for rounding.
+depends on the step after it, as the loop forward does: what it multiplies by
+is computed before it for all steps, and each gradient of weights is one
+matrix product over all steps after it. The numbers are those of
+`keras.layers.LSTM` and of `AttentionLSTM`, but for rounding.
 """
 
 import tensorflow as tf
+
+# Steps of one iteration of a loop: each iteration costs about as much time
+# beside its steps as one of them. What lies beyond the last step is zeros.
+BLOCK = 4
 
 
 def lstm(inputs, mask, state, memories, biases, weights):
@@ -34,19 +39,21 @@ def lstm(inputs, mask, state, memories, biases, weights):
         last = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
     # Row 0 of the states is the initial one: that of a clip without a step.
     at = tf.stack([last, tf.range(batch)], axis=1)
-    return tf.transpose(hiddens[1:], [1, 0, 2]), [
+    # The gradient of a split is one copy; that of a slice takes long.
+    _, outputs = tf.split(hiddens, [1, count])
+    return tf.transpose(outputs, [1, 0, 2]), [
         tf.gather_nd(hiddens, at),
         tf.gather_nd(carries, at),
     ]
 
 
 def _ordered(weights):
-    """Gates i, f, c, o of the last axis in the order i, c, f, o.
+    """Gates i, f, c, o of the last axis in the order i, f, o, c.
 
-    It is the order of `LSTMBlockCellGrad`.
+    The sigmoids are side by side then.
     """
     i, f, c, o = tf.split(weights, 4, axis=-1)
-    return tf.concat([i, c, f, o], axis=-1)
+    return tf.concat([i, f, o, c], axis=-1)
 
 
 def _loop(projected, hidden, carry, kernel, memories, biases):
@@ -69,32 +76,49 @@ def _loop(projected, hidden, carry, kernel, memories, biases):
     @tf.custom_gradient
     def run(projected, hidden, carry, kernel, *memories):
         kept = _forward(projected, hidden, carry, kernel, memories, biases)
-        inputs = kept["inputs"].stack()
-        units = hidden.shape[1]
-        hiddens = tf.concat([inputs[:, :, :units], kept["hidden"][None]], 0)
-        carries = tf.concat([kept["before"].stack(), kept["carry"][None]], 0)
+        i, f, o = tf.split(kept["sigmoids"], 3, axis=2)
+        c, squashed = kept["candidate"], kept["squashed"]
+        hiddens = tf.concat([hidden[None], o * squashed], 0)
+        carries = tf.concat([carry[None], kept["carry"]], 0)
 
         def gradient(of_hiddens, of_carries):
-            found = _backward(kept, kernel, memories, of_hiddens, of_carries)
-            of_gates = found["gates"].stack()
+            # What a step's gradients of carry and output are multiplied by.
+            factors = {
+                "carry": o * (1 - squashed * squashed),
+                "before": f,
+                "gates": tf.concat(
+                    [
+                        c * i * (1 - i),
+                        carries[:-1] * f * (1 - f),
+                        squashed * o * (1 - o),
+                        i * (1 - c * c),
+                    ],
+                    axis=2,
+                ),
+                "of_hidden": of_hiddens[1:],
+                "of_carry": of_carries[1:],
+                "attention": kept["attention"],
+            }
+            of_hidden, of_carry, found = _backward(factors, kernel, memories)
+            inputs = tf.concat([hiddens[:-1], *kept["contexts"]], 2)
             of_kernel = tf.matmul(
-                tf.reshape(inputs, [-1, (1 + number) * units]),
-                tf.reshape(of_gates, [-1, 4 * units]),
+                tf.reshape(inputs, [-1, kernel.shape[0]]),
+                tf.reshape(found["gates"], [-1, kernel.shape[1]]),
                 transpose_a=True,
             )
             of_memories = [
                 _of_memory(
-                    inputs[:, :, :units],
-                    kept["attention"][m].stack(),
-                    found["scores"][m].stack(),
-                    found["contexts"][m].stack(),
+                    hiddens[:-1],
+                    kept["attention"][m],
+                    found["scores"][m],
+                    found["contexts"][m],
                 )
                 for m in range(number)
             ]
             return (
-                of_gates,
-                found["hidden"],
-                found["carry"],
+                found["gates"],
+                of_hidden + of_hiddens[0],
+                of_carry + of_carries[0],
                 of_kernel,
                 *of_memories,
             )
@@ -105,117 +129,115 @@ def _loop(projected, hidden, carry, kernel, memories, biases):
 
 
 def _forward(projected, hidden, carry, kernel, memories, biases):
-    """Returns what each step had, as `TensorArray`s, and the last state.
+    """Returns what each step had.
 
-    Kept are `inputs` [B, (1 + M)H] of the kernel, `before` [B, H], the carry
-    before the step, five `gates` [B, H] (i, c, f, o, tanh of the carry), and
-    the `attention` weights [B, S] to each memory.
+    They are [T, B, ...]: the `sigmoids` 3H (i, f, o), the `candidate` H (c),
+    the `carry` H after the step and `squashed`, its tanh; of each memory the
+    `attention` weights S and the `contexts` H.
     """
-    count = tf.shape(projected)[0]
+    units = hidden.shape[1]
+    projected, count, blocks = _blocks(projected)
     arrays = {
-        "inputs": _array(count),
-        "before": _array(count),
-        "gates": [_array(count) for _ in range(5)],
-        "attention": [_array(count) for _ in memories],
+        name: _array(blocks)
+        for name in ("sigmoids", "candidate", "carry", "squashed")
     }
-    read = _array(count).unstack(projected)
+    arrays["attention"] = [_array(blocks) for _ in memories]
+    arrays["contexts"] = [_array(blocks) for _ in memories]
 
-    def step(t, hidden, carry, arrays):
-        parts, attention = [hidden], []
-        for memory, bias in zip(memories, biases, strict=True):
-            scores = _batch_matmul(hidden[:, None, :], memory, True)[:, 0, :]
-            attention.append(_softmax(scores + bias))
-            parts.append(_batch_matmul(attention[-1][:, None, :], memory)[:, 0])
-        inputs = tf.concat(parts, axis=1) if memories else hidden
-        gates = tf.split(read.read(t) + tf.matmul(inputs, kernel), 4, axis=1)
-        i, f, o = (tf.sigmoid(gates[k]) for k in (0, 2, 3))
-        c = tf.tanh(gates[1])
-        after = f * carry + i * c
-        squashed = tf.tanh(after)
-        values = {
-            "inputs": inputs,
-            "before": carry,
-            "gates": [i, c, f, o, squashed],
-            "attention": attention,
-        }
-        return t + 1, o * squashed, after, _written(arrays, t, values)
+    def block(number, hidden, carry, arrays):
+        for k, row in enumerate(tf.unstack(projected[number], BLOCK)):
+            contexts, attention = [], []
+            for memory, bias in zip(memories, biases, strict=True):
+                scores = _batch_matmul(hidden[:, None, :], memory, True)
+                attention.append(_softmax(scores[:, 0, :] + bias))
+                means = _batch_matmul(attention[-1][:, None, :], memory)
+                contexts.append(means[:, 0, :])
+            inputs = tf.concat([hidden, *contexts], 1) if memories else hidden
+            gates = row + tf.matmul(inputs, kernel)
+            gates, c = tf.split(gates, [3 * units, units], axis=1)
+            sigmoids, c = tf.sigmoid(gates), tf.tanh(c)
+            i, f, o = tf.split(sigmoids, 3, axis=1)
+            carry = f * carry + i * c
+            squashed = tf.tanh(carry)
+            hidden = o * squashed
+            values = {
+                "sigmoids": sigmoids,
+                "candidate": c,
+                "carry": carry,
+                "squashed": squashed,
+                "attention": attention,
+                "contexts": contexts,
+            }
+            arrays = _written(arrays, number * BLOCK + k, values)
+        return number + 1, hidden, carry, arrays
 
-    _, hidden, carry, arrays = tf.while_loop(
-        lambda t, *_: t < count,
-        step,
+    *_, arrays = tf.while_loop(
+        lambda number, *_: number < blocks,
+        block,
         (0, hidden, carry, arrays),
-        maximum_iterations=count,
     )
-    return {**arrays, "hidden": hidden, "carry": carry}
+    return _read(arrays, count)
 
 
-def _backward(kept, kernel, memories, of_hiddens, of_carries):
-    """Returns the gradients of the initial state and of each step.
+def _backward(factors, kernel, memories):
+    """Goes through the steps from the last.
 
-    Each step's are those of the `gates` [B, 4H], and of each memory's
-    `scores` [B, S] and `contexts` [B, H], as `TensorArray`s.
+    Args:
+        factors: [T, B, ...] by name, see `_loop`.
+        kernel: See `_loop`, as for the next.
+        memories: The same.
+
+    Returns:
+        The gradients of the initial hidden state and carry by the steps, and
+        of each step, [T, B, ...]: of the `gates` 4H, and of each memory's
+        `scores` S and `contexts` H.
     """
-    count = tf.shape(of_hiddens)[0] - 1
-    batch, units = tf.shape(of_hiddens)[1], of_hiddens.shape[2]
+    batch, units = tf.shape(factors["carry"])[1], kernel.shape[1] // 4
+    cut = tf.nest.map_structure(lambda x: _blocks(x)[0], factors)
+    _, count, blocks = _blocks(factors["carry"])
     arrays = {
-        "gates": _array(count),
-        "scores": [_array(count) for _ in memories],
-        "contexts": [_array(count) for _ in memories],
+        "gates": _array(blocks),
+        "scores": [_array(blocks) for _ in memories],
+        "contexts": [_array(blocks) for _ in memories],
     }
     transposed = tf.transpose(kernel)
-    # The operator checks their shapes and reads nothing of them.
-    nothing = {
-        "x": tf.zeros([batch, len(memories) * units]),
-        "w": kernel,
-        "b": tf.zeros([4 * units]),
-        **{n: tf.zeros([units]) for n in ("wci", "wcf", "wco")},
-    }
-    read_hidden = _array(count + 1).unstack(of_hiddens)
-    read_carry = _array(count + 1).unstack(of_carries)
 
-    def step(t, of_hidden, of_carry, arrays):
-        before = kept["before"].read(t)
-        i, c, f, o, squashed = (a.read(t) for a in kept["gates"])
-        of_carry, of_gates, *_ = tf.raw_ops.LSTMBlockCellGrad(
-            cs_prev=before,
-            h_prev=before,
-            i=i,
-            cs=before,
-            f=f,
-            o=o,
-            ci=c,
-            co=squashed,
-            cs_grad=of_carry + read_carry.read(t + 1),
-            h_grad=of_hidden + read_hidden.read(t + 1),
-            use_peephole=False,
-            **nothing,
+    def block(number, of_hidden, of_carry, arrays):
+        rows = tf.nest.map_structure(
+            lambda x: tf.unstack(x[number], BLOCK), cut
         )
-        of_inputs = tf.matmul(of_gates, transposed)
-        of_hidden, *contexts = tf.split(of_inputs, 1 + len(memories), axis=1)
-        scores = []
-        for memory, array, context in zip(
-            memories, kept["attention"], contexts, strict=True
-        ):
-            weights = array.read(t)
-            of_weights = _batch_matmul(context[:, None, :], memory, True)[:, 0]
-            mean = tf.reduce_sum(weights * of_weights, axis=1, keepdims=True)
-            scores.append(weights * (of_weights - mean))
-            of_hidden += _batch_matmul(scores[-1][:, None, :], memory)[:, 0, :]
-        values = {"gates": of_gates, "scores": scores, "contexts": contexts}
-        return t - 1, of_hidden, of_carry, _written(arrays, t, values)
+        for k in reversed(range(BLOCK)):
+            of_hidden += rows["of_hidden"][k]
+            of_carry += rows["of_carry"][k] + of_hidden * rows["carry"][k]
+            of_gates = rows["gates"][k] * tf.concat(
+                [of_carry, of_carry, of_hidden, of_carry], axis=1
+            )
+            of_carry *= rows["before"][k]
+            of_inputs = tf.matmul(of_gates, transposed)
+            of_hidden, *contexts = tf.split(
+                of_inputs, 1 + len(memories), axis=1
+            )
+            scores = []
+            for memory, weights, context in zip(
+                memories, rows["attention"], contexts, strict=True
+            ):
+                of_weights = _batch_matmul(context[:, None, :], memory, True)
+                of_weights = of_weights[:, 0, :] * weights[k]
+                mean = tf.reduce_sum(of_weights, axis=1, keepdims=True)
+                scores.append(of_weights - weights[k] * mean)
+                asked = _batch_matmul(scores[-1][:, None, :], memory)
+                of_hidden += asked[:, 0, :]
+            values = {"gates": of_gates, "scores": scores, "contexts": contexts}
+            arrays = _written(arrays, number * BLOCK + k, values)
+        return number - 1, of_hidden, of_carry, arrays
 
     zeros = tf.zeros([batch, units])
     _, of_hidden, of_carry, arrays = tf.while_loop(
-        lambda t, *_: t >= 0,
-        step,
-        (count - 1, zeros, zeros, arrays),
-        maximum_iterations=count,
+        lambda number, *_: number >= 0,
+        block,
+        (blocks - 1, zeros, zeros, arrays),
     )
-    return {
-        **arrays,
-        "hidden": of_hidden + of_hiddens[0],
-        "carry": of_carry + of_carries[0],
-    }
+    return of_hidden, of_carry, _read(arrays, count)
 
 
 def _of_memory(queries, attention, scores, contexts):
@@ -229,13 +251,26 @@ def _of_memory(queries, attention, scores, contexts):
     return _batch_matmul(left, right)
 
 
-def _array(count):
-    return tf.TensorArray(tf.float32, count, clear_after_read=False)
+def _blocks(x):
+    """Cuts [T, B, ...] into [blocks, BLOCK, B, ...]; also T and the blocks."""
+    count = tf.shape(x)[0]
+    blocks = -(-count // BLOCK)
+    padded = tf.pad(x, [[0, blocks * BLOCK - count], [0, 0], [0, 0]])
+    shape = tf.concat([[blocks, BLOCK], tf.shape(x)[1:]], 0)
+    return tf.reshape(padded, shape), count, blocks
+
+
+def _array(blocks):
+    return tf.TensorArray(tf.float32, blocks * BLOCK)
 
 
 def _written(arrays, t, values):
     """Writes the values of a step into arrays of the same structure."""
     return tf.nest.map_structure(lambda a, v: a.write(t, v), arrays, values)
+
+
+def _read(arrays, count):
+    return tf.nest.map_structure(lambda a: a.stack()[:count], arrays)
 
 
 def _batch_matmul(x, y, transpose_y=False):

@@ -5,6 +5,10 @@ r, r + R, r + 2R, ... of a batch. Its loss is divided by the size of the whole
 batch, so that the sum of the replicas' gradients is the gradient of one
 device. It is clipped after that sum: Keras' optimizer would clip what each
 replica has, which is another step.
+
+On a CPU a replica computes the two halves of its rows side by side. A step is
+a long row of small operations, most of them too small for a second thread;
+two rows of them keep two threads busy all the time.
 """
 
 from collections.abc import Mapping
@@ -51,6 +55,7 @@ class Steps:
         # A GPU has loops of its own for an LSTM.
         on_cpu = not tf.config.list_logical_devices("GPU")
         self._kernels = recurrence if on_cpu else None
+        self._halved = on_cpu
         # One trace for every batch size and length.
         self._train = tf.function(self._train_all, input_signature=spec)
         self._test = tf.function(self._test_all, input_signature=spec)
@@ -109,25 +114,35 @@ class Steps:
 
     def _train_one(self, inputs, labels):
         size = tf.cast(tf.size(labels), tf.float32)
-        inputs, labels, counted = self._own_rows(inputs, labels)
         variables = self._model.trainable_variables
         with kernels.using(self._kernels), tf.GradientTape() as tape:
-            logits = self._model(inputs, training=True)["logits"]
-            losses = self._losses(labels, logits, counted)
-            loss = tf.reduce_sum(losses) / size
+            losses, figures = self._measured(inputs, labels, training=True)
+            loss = tf.add_n([tf.reduce_sum(part) for part in losses]) / size
         gradients = tape.gradient(
             loss,
             [v.value for v in variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         self._optimizer.apply(self._clipped_sum(gradients), variables)
-        return _figures(labels, logits, losses, counted)
+        return figures
 
     def _test_one(self, inputs, labels):
-        inputs, labels, counted = self._own_rows(inputs, labels)
-        logits = self._model(inputs, training=False)["logits"]
-        losses = self._losses(labels, logits, counted)
-        return _figures(labels, logits, losses, counted)
+        return self._measured(inputs, labels, training=False)[1]
+
+    def _measured(self, inputs, labels, training):
+        """Returns the losses of each part of this replica's rows, and figures.
+
+        The figures are of all parts, see `train`.
+        """
+        parts = [self._own_rows(inputs, labels)]
+        if self._halved:
+            parts = _halves(*parts[0])
+        losses, figures = [], []
+        for inputs, labels, counted in parts:
+            logits = self._model(inputs, training=training)["logits"]
+            losses.append(self._losses(labels, logits, counted))
+            figures.append(_figures(labels, logits, losses[-1], counted))
+        return losses, tf.add_n(figures)
 
     def _own_rows(self, inputs, labels):
         """Returns this replica's rows, and which of them count: f32 [b].
@@ -166,6 +181,25 @@ class Steps:
         if self._clip_norm > 0:
             gradients = _clipped(gradients, self._clip_norm)
         return [g / replicas for g in gradients]
+
+
+def _halves(inputs, labels, counted):
+    """Cuts a batch in two; one of one row is there twice, and counts once.
+
+    No network has to know a batch of nothing.
+    """
+    middle = tf.size(labels) // 2
+    first = slice(tf.maximum(middle, 1))
+    weights = (
+        counted[first] * tf.cast(middle > 0, tf.float32),
+        counted[middle:],
+    )
+    return [
+        ({n: x[rows] for n, x in inputs.items()}, labels[rows], weight)
+        for rows, weight in zip(
+            (first, slice(middle, None)), weights, strict=True
+        )
+    ]
 
 
 def _clipped(gradients, limit):

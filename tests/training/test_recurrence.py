@@ -6,17 +6,15 @@ import pytest
 import tensorflow as tf
 from testing import models
 
-from emorec.config import TrainConfig
 from emorec.models import kernels
 from emorec.models.attention import AttentionLSTM
-from emorec.training import recurrence, steps
+from emorec.training import recurrence
 
 # Stacks with and without attention, with a seed and without, and a stack
 # that attends to two; the rest is made of these.
 NAMES = ["caca_rnn_a", "concatenated_rnn", models.THREE, "no_seeding"]
 # Clips of every length, none of them among these.
 COUNTS = [6, 1, 0, 3, 5]
-OPERATOR = "LSTMBlockCellGrad"
 
 
 def answer(model, inputs, loops):
@@ -104,33 +102,6 @@ def test_a_layer_answers_as_it_does_with_keras_loop():
 
     for ours, theirs in zip(run(recurrence), run(None), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def operators(function) -> set[str]:
-    graph = function.get_concrete_function().graph.as_graph_def()
-    found = {n.op for n in graph.node}
-    return found | {n.op for f in graph.library.function for n in f.node_def}
-
-
-def test_a_step_trains_with_them_and_measures_without():
-    model = models.build("face_rnn")
-    inputs = models.inputs_of(model, COUNTS[:2], 6)
-    spec = (
-        {
-            n: tf.TensorSpec((None, None, *x.shape[2:]), x.dtype)
-            for n, x in inputs.items()
-        },
-        tf.TensorSpec((None,), tf.int64),
-    )
-    made = steps.Steps(
-        model,
-        TrainConfig(),
-        np.ones(models.CLASSES, np.float32),
-        spec,
-        tf.distribute.get_strategy(),
-    )
-    assert OPERATOR in operators(made._train)
-    assert OPERATOR not in operators(made._test)
 
 
 def test_what_is_not_float32_keeps_keras_loop():
