@@ -7,6 +7,7 @@ from absl import flags
 
 from emorec.cli import options
 from emorec.errors import UsageError
+from emorec.features import encoder_names
 
 
 def define_names(values: flags.FlagValues) -> dict[str, flags.FlagHolder]:
@@ -71,9 +72,7 @@ def _absolute(text: str) -> str:
     field, _, value = text.partition("=")
     if not field.strip().endswith("_encoder"):
         return text
-    from emorec.features.encoder import PRESETS
-
-    if value in PRESETS or not os.path.exists(value):
+    if value in encoder_names.NAMES or not os.path.exists(value):
         return text
     return f"{field}={os.path.abspath(value)}"
 
@@ -84,12 +83,10 @@ def check(config) -> None:
     Raises:
         ConfigError: With the presets that there are.
     """
-    from emorec.features import encoder
-
     for stream in ("face", "context"):
         name = getattr(config.features, f"{stream}_encoder")
         if not os.path.exists(name):
-            encoder.preset_of(name)
+            encoder_names.check(name)
 
 
 def create(

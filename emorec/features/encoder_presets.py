@@ -7,8 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from emorec import labels as label_sets
-from emorec.errors import ConfigError
-from emorec.features import mini_xception, resnet50, squeezenet, weights
+from emorec.features import (
+    encoder_names,
+    mini_xception,
+    resnet50,
+    squeezenet,
+    weights,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +55,7 @@ PRESETS = {
     preset.id: preset
     for preset in (
         EncoderPreset(
-            id="squeezenet",
+            id=encoder_names.SQUEEZENET,
             outputs=_outputs(squeezenet.MAPS),
             version=squeezenet.VERSION,
             build=squeezenet.build,
@@ -59,7 +64,7 @@ PRESETS = {
             pixel_std=64.0,
         ),
         EncoderPreset(
-            id="mini_xception",
+            id=encoder_names.MINI_XCEPTION,
             outputs=_outputs(mini_xception.MAPS, len(label_sets.FER2013)),
             version=mini_xception.VERSION,
             build=mini_xception.build,
@@ -69,7 +74,7 @@ PRESETS = {
             labels=label_sets.FER2013,
         ),
         EncoderPreset(
-            id="resnet50",
+            id=encoder_names.RESNET50,
             outputs=_outputs(resnet50.MAPS),
             version=resnet50.VERSION,
             build=resnet50.build,
@@ -87,13 +92,7 @@ def preset_of(preset_id: str) -> EncoderPreset:
     Raises:
         ConfigError: There is none.
     """
-    if preset_id not in PRESETS:
-        raise ConfigError(
-            "`--face_encoder`/`--context_encoder` (features.face_encoder, "
-            f"features.context_encoder) must be one of {', '.join(PRESETS)}, "
-            "or the path of a Keras classifier (a .keras or .h5 file, or a "
-            f"folder of `emorec train_face`). Received: {preset_id!r}"
-        )
+    encoder_names.check(preset_id)
     return PRESETS[preset_id]
 
 

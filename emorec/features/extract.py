@@ -187,7 +187,7 @@ def extract_shard(
     """Turns one shard of frames into one of features; returns its records.
 
     A record is written as soon as its features are there, so that memory
-    holds a batch and a record, however long the shard's films are.
+    holds a record and a few batches, however long the shard's films are.
 
     Args:
         source: The records of frames; may be remote.

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from emorec.config import Config
-from emorec.data import keys, records
+from emorec.data import keys, processes, records
 from emorec.errors import ConfigError, RecordError
 from emorec.features import extract
 from emorec.features.encoders import Encoders
@@ -399,7 +399,7 @@ def test_a_clip_without_a_face_has_no_features(copy, encoders):
 
 
 def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
-    """Memory holds a batch and a record, not a shard of films."""
+    """Memory holds a record and a few batches, not a shard of films."""
     _, source = copy
     found = list(records.read(source))
     empty = found[2]
@@ -420,7 +420,8 @@ def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
             for example in examples:
                 frames += len(records.many(example, keys.FRAME_TIME))
                 ahead = sum(means.context.sizes) - frames
-                assert 0 <= ahead <= 4
+                # A batch, and those that are encoded meanwhile.
+                assert 0 <= ahead <= 4 * (1 + processes.AT_ONCE)
                 yield example
 
         return write(path, noted())
@@ -431,7 +432,9 @@ def test_records_are_written_as_soon_as_they_are_encoded(copy, monkeypatch):
     assert extract.extract_shard(source, target, means, BOTH, config) == 9
     assert frames == 42
     # Batches run over the records' borders.
-    assert means.face.sizes == means.context.sizes == [4] * 10 + [2]
+    for stream in (means.face, means.context):
+        # Two at a time: either may be the first to be noted.
+        assert sorted(stream.sizes, reverse=True) == [4] * 10 + [2]
     for made, original in zip(records.read(target), [*found, empty]):
         for key, jpegs in (
             (keys.FACE_FEATURES, keys.FACE_JPEG),
