@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from emorec import freed_memory
 from emorec.config import Config
 from emorec.errors import ModelError, VideoError
 from emorec.features import encoders
@@ -193,6 +194,7 @@ def predict_videos(
         # While the first frames are decoded and searched.
         backend.warm_up()
         for batch in cutter.batches():
+            freed_memory.give_back()
             for cut, answer in _answered(batch, backend):
                 made = Result(
                     cut.video,

@@ -22,6 +22,7 @@ ROWS = (
         "config_check",
         "config_values",
         "errors",
+        "freed_memory",
         "signals",
     ),
     ("video", "models"),
