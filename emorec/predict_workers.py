@@ -81,7 +81,10 @@ class Workers:
 
     def description(self) -> dict:
         """Returns the description of the model that answers."""
-        return self._result(self._pool.submit(_describe))
+        # Asked of each: a pool starts a worker as something is submitted, and
+        # the others would wait for the first one's imports before their own.
+        asked = [self._pool.submit(_describe) for _ in range(self._job.workers)]
+        return self._result(asked[0])
 
     def predict(
         self,
