@@ -51,6 +51,8 @@ class LocalBackend:
             self._runs[name] = sessions.runner(
                 self._networks[name],
                 bfloat16=name in wanted and sessions.has_bfloat16(),
+                # It would take longer than the answers of 300 clips gain.
+                optimized=name != graphs.NETWORK,
             )
         return self._runs[name]
 

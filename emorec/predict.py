@@ -14,6 +14,7 @@ import numpy as np
 
 from emorec import freed_memory
 from emorec.config import Config
+from emorec.data import processes
 from emorec.errors import ModelError, VideoError
 from emorec.features import encoders
 from emorec.labels import LabelSet
@@ -190,6 +191,7 @@ def predict_videos(
     cutting = Cutting(people, fps, every)
     done = 0
     video = _Video(cutting)
+    freed_memory.keep(processes.cores())
     with Cutter(paths, backend.config, detector, cutting, sources) as cutter:
         # While the first frames are decoded and searched.
         backend.warm_up()

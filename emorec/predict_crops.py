@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from emorec import aligned
 from emorec.errors import RecordError
 
 _JPEG_START = b"\xff\xd8\xff"
@@ -28,7 +29,7 @@ def decode_jpegs(jpegs: Sequence[bytes], size: int) -> np.ndarray:
     Raises:
         RecordError: One is no JPEG image, or of another size.
     """
-    images = np.empty((len(jpegs), size, size, 3), np.uint8)
+    images = aligned.empty((len(jpegs), size, size, 3), np.uint8)
     for i, data in enumerate(jpegs):
         image = _decoded(data)
         if image is None or image.shape[:2] != (size, size):

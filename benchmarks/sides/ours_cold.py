@@ -36,9 +36,9 @@ def prepare(args: dict) -> Callable[[], dict]:
 
 
 def _import_tensorflow():
-    from emorec.features import lean_tensorflow
+    from emorec.features import sessions
 
-    lean_tensorflow.load_sessions()
+    sessions.load()
 
 
 def _imports():

@@ -167,12 +167,12 @@ def make_backend(holders: dict[str, flags.FlagHolder]):
         from emorec.onnx_backend import OnnxBackend
 
         return OnnxBackend(holders["onnx"].value)
-    from emorec.features import detector, lean_tensorflow
+    from emorec.features import detector, lean_tensorflow, sessions
     from emorec.training import graphs
 
     is_kept = kind == "model_dir" and graphs.is_kept(holders[kind].value)
     if is_kept and detector.is_kept():
-        lean_tensorflow.load_sessions()
+        sessions.load()
     else:
         lean_tensorflow.load()
     if kind == "preset":

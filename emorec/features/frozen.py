@@ -22,10 +22,8 @@ from emorec.features import sessions
 # 128 real crops: SqueezeNet .99994, mini-XCEPTION .99955, at the least.
 LEAST_COSINE = 0.999
 
-GraphDef = tf.compat.v1.GraphDef
 
-
-def graph_of(model) -> GraphDef:
+def graph_of(model) -> bytes:
     """Returns a Keras network as a graph; see `graph_of_function`.
 
     Args:
@@ -56,8 +54,8 @@ def graph_of(model) -> GraphDef:
 def graph_of_function(
     function: Callable[..., Mapping[str, tf.Tensor]],
     inputs: Mapping[str, tuple[tuple, str]],
-) -> GraphDef:
-    """Returns a function as a graph that `sessions.runner` can run.
+) -> bytes:
+    """Returns a function as a serialized GraphDef for `sessions.runner`.
 
     Args:
         function: Tensors by name to tensors by name, without variables.
@@ -75,7 +73,8 @@ def graph_of_function(
         for name, (shape, dtype) in inputs.items()
     }
     traced = tf.function(named, input_signature=[specs], autograph=False)
-    return traced.get_concrete_function().graph.as_graph_def()
+    graph = traced.get_concrete_function().graph.as_graph_def()
+    return graph.SerializeToString(deterministic=True)
 
 
 def frozen(

@@ -60,13 +60,8 @@ def has(key: str, names: Sequence[str]) -> bool:
         return False
 
 
-def read(key: str, names: Sequence[str]) -> dict | None:
-    """Returns GraphDefs by name; None where one is absent or damaged."""
-    from google.protobuf import message
-
-    from emorec.features import lean_tensorflow
-
-    graph_def = lean_tensorflow.sessions().GraphDef
+def read(key: str, names: Sequence[str]) -> dict[str, bytes] | None:
+    """Returns graphs by name; None where one is absent or damaged."""
     made = {}
     for name in names:
         try:
@@ -77,24 +72,24 @@ def read(key: str, names: Sequence[str]) -> dict | None:
         digest, graph = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if hashlib.sha256(graph).digest() != digest:
             return None
-        try:
-            made[name] = graph_def.FromString(graph)
-        except message.DecodeError:
-            return None
+        made[name] = graph
     return made
 
 
-def write(key: str, graphs: Mapping) -> None:
-    """Keeps GraphDefs; a place that cannot be written to keeps none."""
+def write(key: str, graphs: Mapping[str, bytes]) -> None:
+    """Keeps graphs; a place that cannot be written to keeps none."""
     with contextlib.suppress(EmorecError, OSError):
         for name, graph in graphs.items():
-            data = graph.SerializeToString(deterministic=True)
             with files.atomic(_file(key, name)) as temporary:
-                temporary.write_bytes(hashlib.sha256(data).digest() + data)
+                temporary.write_bytes(hashlib.sha256(graph).digest() + graph)
         _forget()
 
 
-def get(key: str, names: Sequence[str], make: Callable[[], Mapping]) -> Mapping:
+def get(
+    key: str,
+    names: Sequence[str],
+    make: Callable[[], Mapping[str, bytes]],
+) -> Mapping[str, bytes]:
     """Returns the graphs that are kept, or makes and keeps them."""
     made = read(key, names)
     if made is None:

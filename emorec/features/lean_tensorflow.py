@@ -3,9 +3,7 @@
 import contextlib
 import gc
 import importlib
-import importlib.util
 import sys
-import types
 from collections.abc import Iterator
 
 # What TensorFlow and Keras import where it is installed: conversion from JAX,
@@ -42,75 +40,6 @@ def load(keras: bool = True) -> None:
         importlib.import_module("tensorflow")
         if keras:
             importlib.import_module("keras")
-
-
-# What `load_sessions` has imported.
-_part: types.SimpleNamespace | None = None
-
-
-def load_sessions() -> None:
-    """Imports of TensorFlow what `sessions` gives, unless it is there already.
-
-    That takes .5 s instead of 1.5 s: without what builds and trains networks.
-    It is no public interface of TensorFlow's, so where it is not found all of
-    TensorFlow is imported. Otherwise as `load`; a later `import tensorflow`
-    works as ever.
-    """
-    global _part
-    if _part is not None or "tensorflow" in sys.modules:
-        return
-    spec = importlib.util.find_spec("tensorflow")
-    try:
-        with _little(UNUSED):
-            # The package without its `__init__`, which imports all.
-            sys.modules["tensorflow"] = importlib.util.module_from_spec(spec)
-            try:
-                _part = _of_inner_modules()
-            finally:
-                del sys.modules["tensorflow"]
-    except (ImportError, AttributeError):
-        load(keras=False)
-
-
-def sessions() -> types.SimpleNamespace:
-    """Returns what runs graphs, of all of TensorFlow or of a part.
-
-    Returns:
-        `Graph`, `GraphDef`, `Session`, `ConfigProto` and `import_graph_def` of
-        TensorFlow, and `threads()`, this process's for one operation, 0 where
-        TensorFlow decides.
-    """
-    if _part is not None and "tensorflow" not in sys.modules:
-        return _part
-    import tensorflow as tf
-
-    return types.SimpleNamespace(
-        Graph=tf.Graph,
-        GraphDef=tf.compat.v1.GraphDef,
-        Session=tf.compat.v1.Session,
-        ConfigProto=tf.compat.v1.ConfigProto,
-        import_graph_def=tf.graph_util.import_graph_def,
-        threads=tf.config.threading.get_intra_op_parallelism_threads,
-    )
-
-
-def _of_inner_modules() -> types.SimpleNamespace:
-    from tensorflow.core.framework import graph_pb2
-    from tensorflow.core.protobuf import config_pb2
-    from tensorflow.python.client import session
-    from tensorflow.python.framework import importer, ops
-
-    # As `__init__` does: what runs first decides it for the process, and Keras
-    # could not train any more.
-    ops.enable_eager_execution()
-    return types.SimpleNamespace(
-        Graph=ops.Graph,
-        GraphDef=graph_pb2.GraphDef,
-        Session=session.Session,
-        ConfigProto=config_pb2.ConfigProto,
-        import_graph_def=importer.import_graph_def,
-        threads=lambda: 0,
-    )
 
 
 @contextlib.contextmanager

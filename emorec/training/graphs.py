@@ -22,7 +22,8 @@ class Graphs:
         description: `Bundle.describe()`.
         config: The config in it.
         labels: The label set in it.
-        networks: A GraphDef for each stream's encoder and for `NETWORK`.
+        networks: A serialized GraphDef for each stream's encoder and for
+            `NETWORK`.
     """
 
     description: dict

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from emorec import aligned
 from emorec.config import DetectorConfig
 from emorec.video import regions
 from emorec.video.pyramid import Pyramid
@@ -52,7 +53,8 @@ class Levels:
         """
         scales, made = self._plan(*frames.shape[1:3])
         levels = [
-            np.empty((len(frames), h, w, 3), np.float32) for h, w in made.sizes
+            aligned.empty((len(frames), h, w, 3), np.float32)
+            for h, w in made.sizes
         ]
         list(
             self._threads.map(

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emorec import aligned
+
 # Least height and width of a tile, in pixels of its level; and the levels of a
 # face: least and greatest side of a window as a share of the longer side of
 # its box. Real videos' frames between two others (648 and 732 of 1997) then
@@ -122,7 +124,7 @@ def cut(
             [rows, width of the level, 3] from there on.
     """
     height, width = size
-    pixels = np.empty((len(tiles), height, width, 3), np.float32)
+    pixels = aligned.empty((len(tiles), height, width, 3), np.float32)
     for tile, (frame, level, top, left) in zip(pixels, tiles.tolist()):
         first, strip = strips[frame, level]
         top -= first

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # what lies in the rows before it.
 ROWS = (
     (
+        "aligned",
         "labels",
         "config",
         "config_check",

@@ -24,6 +24,8 @@ NO_OUTPUT = (
     # What is raised, and how processes are started and ended.
     "emorec/errors.py",
     "emorec/data/processes.py",
+    # Where arrays lie in memory.
+    "emorec/aligned.py",
     # What TensorFlow brings along as it is imported.
     "emorec/features/lean_tensorflow.py",
     # The hash itself.

@@ -58,12 +58,12 @@ def test_a_folder_damaged_since_is_read_again_and_refused(folder, name):
 
 ANSWER = """
 import sys
-from emorec.features import detector, lean_tensorflow
+from emorec.features import detector, sessions
 from emorec.training import graphs
 folder = sys.argv[1]
 assert graphs.is_kept(folder) and detector.is_kept()
 assert "tensorflow" not in sys.modules
-lean_tensorflow.load_sessions()
+sessions.load()
 import numpy as np
 from emorec import local_backend
 from emorec.video.faces import FaceDetector

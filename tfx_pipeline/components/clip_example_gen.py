@@ -48,6 +48,7 @@ CODE = (
     "emorec/features/frozen.py",
     "emorec/features/graph_cache.py",
     "emorec/features/sessions.py",
+    "emorec/features/tensorflow_c.py",
     "emorec/features/weights.py",
     "emorec/video",
     "tfx_pipeline/beam_shards.py",
