@@ -49,9 +49,6 @@ NMS_ONET = 0.7
 # Most pixels of a batch as it is analysed, four frames of 720p: more need
 # memory and gain no speed there.
 BATCH_PIXELS = 4 << 20
-# Most pixels that PNet looks at together: each needs 400 bytes meanwhile. With
-# four times as many it is no faster.
-PNET_PIXELS = 1 << 18
 # Levels that PNet looks at together: small ones do not fill the cores. The next
 # is resized meanwhile.
 LEVELS_AT_ONCE = 2
@@ -283,7 +280,8 @@ class FaceDetector:
 
         Their frames are numbered frame * levels + level.
         """
-        cells, offsets, logits = self._pnet(pixels)
+        threshold = candidates.logit(self.config.thresholds[0])
+        cells, offsets, logits = self.engine.pnet(pixels, threshold)
         mine = tiles[cells[:, 0]]
         level = mine[:, regions.LEVEL]
         number = mine[:, regions.FRAME] * len(scales) + level
@@ -292,21 +290,11 @@ class FaceDetector:
 
     def _level(self, level: np.ndarray, scale: float) -> np.ndarray:
         """Runs PNet on f32 [N, h, w, 3]; returns its best rows."""
-        cells, offsets, logits = self._pnet(level)
+        threshold = candidates.logit(self.config.thresholds[0])
+        cells, offsets, logits = self.engine.pnet(level, threshold)
         corner = cells[:, 1:] * STRIDE
         rows = _rows(cells[:, 0], corner, offsets, logits, scale)
         return candidates.suppress(rows, NMS_LEVEL)
-
-    def _pnet(self, pixels: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Runs PNet on f32 [N, h, w, 3], a few at a time; see `Engine.pnet`."""
-        threshold = candidates.logit(self.config.thresholds[0])
-        height, width = pixels.shape[1:3]
-        size = max(1, PNET_PIXELS // (height * width))
-        parts = []
-        for i in range(0, len(pixels), size):
-            cells, *rest = self.engine.pnet(pixels[i : i + size], threshold)
-            parts.append((cells + np.array([i, 0, 0]), *rest))
-        return tuple(np.concatenate(part) for part in zip(*parts))
 
     def _judge(
         self,
