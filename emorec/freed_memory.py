@@ -33,10 +33,7 @@ def keep(heaps: int) -> None:
     set_by_user = "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
     if set_by_user or any(name.startswith("MALLOC_") for name in os.environ):
         return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
+    mallopt = _function("mallopt")
     mallopt(_MMAP_THRESHOLD, _ALONE)
     mallopt(_TRIM_THRESHOLD, _SHRINK)
     mallopt(_ARENA_MAX, heaps)
@@ -44,13 +41,13 @@ def keep(heaps: int) -> None:
 
 def give_back() -> None:
     """Gives back what was freed; does nothing where the C library cannot."""
-    _trim()(0)
+    _function("malloc_trim")(0)
 
 
 @functools.cache
-def _trim():
-    """Returns glibc's `malloc_trim`, or what does nothing in its place."""
+def _function(name: str):
+    """Returns a function of glibc's, or what does nothing in its place."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows.
-        return lambda padding: 0
+        return lambda *given: 0

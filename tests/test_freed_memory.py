@@ -9,15 +9,17 @@ import pytest
 
 from emorec import freed_memory
 
-# A thread frees many pieces, and keeps the last one above them.
-CODE = """
-import ctypes, pathlib, threading
+HEAD = """
+import ctypes, pathlib, resource, threading
 from emorec import freed_memory
 
 c = ctypes.CDLL(None)
 c.malloc.restype = c.memset.restype = ctypes.c_void_p
 c.malloc.argtypes, c.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
 c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+"""
+# A thread frees many pieces, and keeps the last one above them.
+CODE = """
 SIZE, COUNT = 100_000, 600
 
 def work():
@@ -38,29 +40,28 @@ print((before - resident()) / (SIZE * COUNT))
 """
 
 
-@pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="another C library"
-)
-def test_what_a_thread_freed_goes_back():
+def printed(code, **env):
+    """Returns the number that code prints in a process of its own."""
     found = subprocess.run(
-        [sys.executable, "-c", CODE],
+        [sys.executable, "-c", HEAD + code],
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
+        env={**os.environ, **env},
     )
-    assert float(found.stdout) > 0.8
+    return float(found.stdout)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library"
+)
+def test_what_a_thread_freed_goes_back():
+    assert printed(CODE) > 0.8
 
 
 # Pieces of megabytes that are freed and asked for again, each time as new ones.
 AGAIN = """
-import ctypes, resource, sys
-from emorec import freed_memory
-
-c = ctypes.CDLL(None)
-c.malloc.restype = c.memset.restype = ctypes.c_void_p
-c.malloc.argtypes, c.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
-c.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 SIZES, COUNT = (6 << 20, 3 << 20, 1 << 20), 30
 
 def work():
@@ -79,15 +80,7 @@ print(faults / (COUNT * sum(SIZES) / 4096))
 
 def faults(**env):
     """Returns the share of pages that the system had to clear again."""
-    found = subprocess.run(
-        [sys.executable, "-c", AGAIN],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={**os.environ, **env},
-    )
-    return float(found.stdout)
+    return printed(AGAIN, **env)
 
 
 @pytest.mark.skipif(
@@ -103,7 +96,7 @@ def test_large_pieces_are_kept_unless_a_user_says_otherwise():
 
 def test_another_c_library_changes_nothing(monkeypatch):
     monkeypatch.setattr(freed_memory.ctypes, "CDLL", lambda name: object())
-    functions = freed_memory._trim, freed_memory.keep
+    functions = freed_memory._function, freed_memory.keep
     for function in functions:
         function.cache_clear()
     try:

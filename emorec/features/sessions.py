@@ -82,9 +82,11 @@ def runner(
     return run
 
 
-def _open(graph: bytes, config: bytes) -> Run:
+def _open(graph: bytes, options: bytes) -> Run:
     there = tensorflow_c.library() is not None
-    session = (tensorflow_c.Session if there else _PythonSession)(graph, config)
+    session = (tensorflow_c.Session if there else _PythonSession)(
+        graph, options
+    )
     answers, inputs = [], []
     for name, _ in session.operations:
         if name.startswith(ANSWER):

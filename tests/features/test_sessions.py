@@ -58,7 +58,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def network():
-    """A graph with a convolution, and one without names in its own order."""
+    """A convolution; its answers are of three types."""
     rng = np.random.default_rng(2)
     kernel = rng.normal(size=(3, 3, 3, 8)).astype(np.float32)
 

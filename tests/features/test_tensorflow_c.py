@@ -3,6 +3,7 @@
 import concurrent.futures
 import gc
 import pathlib
+import weakref
 
 import numpy as np
 import pytest
@@ -79,10 +80,14 @@ def test_a_session_ends_with_its_last_reference():
     )
     one = np.ones((1, 2), np.float32)
     for _ in range(50):
-        call = tensorflow_c.Session(graph, b"").callable(
-            ["input_x"], ["answer_y"]
-        )
+        made = tensorflow_c.Session(graph, b"")
+        call = made.callable(["input_x"], ["answer_y"])
         assert call(one)[0].tolist() == [[2, 2]]
+        gone = weakref.ref(made)
+        del made
+        assert call(one)[0].tolist() == [[2, 2]]
+        del call
+        assert gone() is None
 
 
 def test_many_threads_run_it_at_once(session):
